@@ -1,0 +1,61 @@
+"""TerraMind embeddings of satellite data inside xarray.
+
+``import xr_terramind`` registers ``.terramind`` on DataArray and Dataset. The modules, in the order
+of the pipeline:
+
+==============================  ==================================================================
+`sources.sample`                a synthetic Sentinel-2 scene
+`bands`, `models`               what TerraMind was trained on, and in which sizes it comes
+`geometry`, `cube`              find a cube's grid, dimensions, bands and nodata; arrange them
+`values`, `check`, `report`     check a cube, say what was found
+`choices`, `options`            what a caller may choose, and where defaults come from
+`windows`, `plan`               which pixels each window reads, which windows share a task
+`hub`, `weights`, `encoder`     model name -> file -> verified state dict -> torch module
+`runner`, `inference`           a loaded encoder; blocks of pixels -> blocks of tokens
+`engines`                       other ways to run the same encoder
+`lazy`                          the Dask graph
+`grid`, `attrs`                 tokens -> labelled, georeferenced DataArray
+`embed`, `arrange`              the recipes that the accessor calls
+`explore`                       embeddings -> pictures
+`accessor`, `catalogue`, `cli`  what users type
+==============================  ==================================================================
+"""
+
+from xr_terramind.accessor import TerraMindAccessor
+from xr_terramind.catalogue import download, list_models
+from xr_terramind.embed import embed_array
+from xr_terramind.errors import (
+    BandError,
+    EngineError,
+    GridError,
+    SourceError,
+    TerraMindError,
+    TerraMindWarning,
+    ValueRangeError,
+    WeightsError,
+)
+from xr_terramind.options import set_options
+from xr_terramind.report import InputReport, Issue, PlanReport
+from xr_terramind.sources.sample import sample_scene
+from xr_terramind.version import __version__
+
+__all__ = [
+    "BandError",
+    "EngineError",
+    "GridError",
+    "InputReport",
+    "Issue",
+    "PlanReport",
+    "SourceError",
+    "TerraMindAccessor",
+    "TerraMindError",
+    "TerraMindWarning",
+    "ValueRangeError",
+    "WeightsError",
+    "__version__",
+    "download",
+    "embed_array",
+    "list_models",
+    "sample_scene",
+    "set_options",
+]

@@ -1,0 +1,355 @@
+"""The recipe: check and arrange the cube, plan windows, encode, label the grid."""
+
+import warnings
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from xr_terramind import inference, lazy
+from xr_terramind.attrs import result_attrs
+from xr_terramind.bands import Modality, invalid_pixels, modality_of
+from xr_terramind.check import inspect_cube
+from xr_terramind.choices import EmbedOptions
+from xr_terramind.cube import Cube, arrange_cube
+from xr_terramind.errors import BandError, TerraMindWarning, explain
+from xr_terramind.grid import cells_of, label
+from xr_terramind.hub import download
+from xr_terramind.models import model_spec
+from xr_terramind.options import resolve_options
+from xr_terramind.plan import Plan, plan_resize, plan_windows
+from xr_terramind.report import InputReport, PlanReport
+from xr_terramind.runner import EncodeRequest, resolve_runtime, statistics, verify_weights
+from xr_terramind.values import thin, value_issues
+from xr_terramind.weights import locate
+from xr_terramind.windows import AxisBlock
+
+TASK_NAME = "terramind-embed"
+
+
+def embed(obj: xr.DataArray | xr.Dataset, output: str = "grid", **options: Any) -> xr.DataArray:
+    """Embed a cube; see `TerraMindAccessor.embed`.
+
+    Parameters
+    ----------
+    obj : xarray.DataArray or xarray.Dataset
+    output : str
+    **options
+        Fields of `EmbedOptions`.
+
+    Returns
+    -------
+    xarray.DataArray
+    """
+    chosen = resolve_options(output=output, **options)
+    cube = _checked(obj, chosen)
+    return embed_cube(cube, chosen)
+
+
+def embed_cube(cube: Cube, options: EmbedOptions) -> xr.DataArray:
+    """Embed an arranged cube.
+
+    Parameters
+    ----------
+    cube : Cube
+    options : EmbedOptions
+
+    Returns
+    -------
+    xarray.DataArray
+    """
+    request = make_request(cube, options)
+    plan = make_plan(cube, options)
+    features, valid = _run(cube, plan, request, options)
+    cells = cells_of(plan, fit=options.fit, output=options.output)
+    attrs = result_attrs(cube, options, request, plan)
+    grid = label(features, valid, cube.data, cube.grid, cells, attrs)
+    return pool_grid(grid, options.pooling) if options.output == "pooled" else grid
+
+
+def make_request(cube: Cube, options: EmbedOptions) -> EncodeRequest:
+    """Say all that a worker must know, having refused what cannot work.
+
+    Parameters
+    ----------
+    cube : Cube
+    options : EmbedOptions
+
+    Returns
+    -------
+    EncodeRequest
+        With engine, device and precision settled where this process will run it.
+
+    Raises
+    ------
+    WeightsError, EngineError
+        For weights, devices and statistics that are not there.
+    """
+    spec = model_spec(options.model)
+    statistics(spec, cube.modality, options.normalize)
+    weights = locate(options.weights, spec)
+    if weights.kind == "hub" and not weights.sha256 and not cube.is_lazy:
+        download(spec)
+        weights = locate(options.weights, spec)
+    runtime = (options.engine, options.device, options.precision)
+    if weights.kind == "file":
+        verify_weights(weights, options.model, options.modality)
+    # A lazy cube may be computed on other machines: what is "auto" stays so until then.
+    if not cube.is_lazy or options.device not in ("auto", "cpu"):
+        settled = resolve_runtime(*runtime)
+        runtime = runtime if cube.is_lazy else settled
+    engine, device, precision = runtime
+    return EncodeRequest(
+        model=options.model,
+        modality=options.modality,
+        weights=weights,
+        layer=options.layer,
+        engine=engine,
+        device=device,
+        precision=precision,
+        normalize=options.normalize,
+        clip=options.clip_range,
+        nodata=cube.nodata,
+        window_px=options.window_size,
+        batch_size=options.batch_size,
+        min_valid_fraction=options.min_valid_fraction,
+        pooling=options.pooling if options.output == "windows" else None,
+        flip_y=cube.grid.flip_y,
+        flip_x=cube.grid.flip_x,
+    )
+
+
+def make_plan(cube: Cube, options: EmbedOptions) -> Plan:
+    """Lay windows over a cube.
+
+    Parameters
+    ----------
+    cube : Cube
+    options : EmbedOptions
+
+    Returns
+    -------
+    Plan
+    """
+    if options.fit == "resize":
+        pooled = options.output == "windows"
+        return plan_resize(cube.shape, window_px=options.window_size, per_window=pooled)
+    time_chunks = cube.data.chunksizes.get("time", (1,)) if cube.is_lazy else (1,)
+    return plan_windows(
+        cube.shape,
+        window_px=options.window_size,
+        overlap_px=options.overlap,
+        pixel_bytes=cube.data.dtype.itemsize * cube.data.sizes["band"],
+        times_per_chunk=max(time_chunks),
+        per_window=options.output == "windows",
+        in_memory=not cube.is_lazy,
+    )
+
+
+def _run(cube: Cube, plan: Plan, request: EncodeRequest, options: EmbedOptions) -> tuple[Any, Any]:
+    # -> features (time, feature, y, x) and valid fraction (time, y, x), in NumPy or Dask
+    n_features = model_spec(request.model).dim
+    encode = inference.encode_resized if options.fit == "resize" else inference.encode_block
+    function = partial(check_and_encode, encode=encode, request=request)
+    data = cube.data if "time" in cube.data.dims else cube.data.expand_dims("time")
+    if cube.is_lazy:
+        source = data.data
+        marked = partial(function, cube_name=source.name)
+        return lazy.map_blocks(source, plan, marked, n_features=n_features, name=TASK_NAME)
+    encoded = function(np.asarray(data.values), plan.row_blocks[0], plan.col_blocks[0])
+    return encoded[:, :n_features], encoded[:, n_features]
+
+
+def check_and_encode(
+    pixels: np.ndarray,
+    rows: AxisBlock,
+    cols: AxisBlock,
+    *,
+    encode: Any,
+    request: EncodeRequest,
+    cube_name: str = "",
+) -> np.ndarray:
+    """Look at a block's values before encoding it, so that a wrong unit fails at the first block.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (time, band, y, x)
+    rows, cols : AxisBlock
+    encode : callable
+        ``encode_block`` or ``encode_resized``.
+    request : EncodeRequest
+    cube_name : str
+        The same warning is given once a cube and process.
+
+    Returns
+    -------
+    ndarray
+        What `encode` returns.
+
+    Raises
+    ------
+    ValueRangeError
+        For 0-1 reflectance or linear backscatter.
+    """
+    modality = modality_of(request.modality)
+    values = thin(pixels)
+    issues = value_issues(values, invalid_pixels(values, request.nodata, modality), modality)
+    report = InputReport(tuple(issues), {})
+    report.raise_for_errors()
+    for issue in report.warnings:
+        if not cube_name or (cube_name, issue.code) not in _warned:
+            _warned.add((cube_name, issue.code))
+            warnings.warn(issue.message, TerraMindWarning, stacklevel=2)
+    return encode(pixels, rows, cols, request)
+
+
+_warned: set[tuple[str, str]] = set()
+
+
+def _checked(obj: xr.DataArray | xr.Dataset, options: EmbedOptions) -> Cube:
+    modality = modality_of(options.modality)
+    report, cube = inspect_cube(obj, modality, window_px=options.window_size, fit=options.fit)
+    report.raise_for_errors()
+    for issue in report.warnings:
+        # Shown where the user called the accessor: user -> accessor -> embed -> here.
+        warnings.warn(issue.message, TerraMindWarning, stacklevel=4)
+    assert cube is not None  # a report without errors comes with a cube
+    return cube
+
+
+def pool_grid(grid: xr.DataArray, pooling: str) -> xr.DataArray:
+    """Reduce a grid to one vector for the whole extent.
+
+    Parameters
+    ----------
+    grid : xarray.DataArray
+        Dims ``([time,] feature, y, x)``.
+    pooling : {"mean", "max"}
+        Over the cells that are not NaN.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims ``([time,] feature)``; NaN where no cell counts. ``valid_fraction`` is the mean over
+        the extent.
+    """
+    over = ["y", "x"]
+    if pooling == "mean":
+        # Summed in float64, so that the chunks of the sum do not show; 0 cells leave NaN.
+        total = grid.sum(over, skipna=True, min_count=1, dtype=np.float64)
+        pooled = total / grid.count(over)
+    else:
+        pooled = grid.fillna(-np.inf).max(over)
+        pooled = pooled.where(pooled > -np.inf)
+    pooled = pooled.astype(np.float32).rename("embedding")
+    pooled.attrs = grid.attrs
+    share = grid.valid_fraction
+    mean_share = share.mean(over, dtype=np.float64).astype(np.float32)
+    return pooled.assign_coords(valid_fraction=mean_share.variable.assign_attrs(share.attrs))
+
+
+def embed_array(array: np.ndarray, output: str = "pooled", **options: Any) -> np.ndarray:
+    """Embed plain NumPy images: rs-embed's tensor backend.
+
+    Parameters
+    ----------
+    array : ndarray, shape (band, y, x) or (image, band, y, x)
+        Raw values (0..10000 for Sentinel-2), all of the modality's bands in the model's order.
+    output : {"pooled", "grid", "windows"}, default "pooled"
+    **options
+        As for `embed`.
+
+    Returns
+    -------
+    ndarray of float32
+        (feature,) or (feature, y, x); with the images in front where there was an image axis.
+
+    Raises
+    ------
+    BandError
+        Where the array has not 3 or 4 axes, or another number of bands.
+
+    Examples
+    --------
+    >>> import numpy as np, xr_terramind as xtm
+    >>> chip = np.full((12, 224, 224), 1500, "int16")
+    >>> xtm.embed_array(chip, model="terramind_v1_tiny", weights="random").shape
+    (192,)
+    """
+    chosen = resolve_options(output=output, **options)
+    modality = modality_of(chosen.modality)
+    array = np.asarray(array)
+    _check_array(array, modality)
+    dims = ("time", "band", "y", "x")[-array.ndim :]
+    image = xr.DataArray(array, dims=dims, coords={"band": list(modality.bands)})
+    return embed_cube(arrange_cube(image, modality), chosen).values
+
+
+def _check_array(array: np.ndarray, modality: Modality) -> None:
+    if array.ndim not in (3, 4) or array.shape[-3] != len(modality.bands):
+        raise BandError(
+            explain(
+                f"an array of shape {array.shape}",
+                f"(band, y, x) or (image, band, y, x) with the {len(modality.bands)} bands "
+                f"{', '.join(modality.bands)} of {modality.name}",
+                "Move the bands to axis -3 and put them in this order.",
+            )
+        )
+
+
+def plan_embedding(obj: xr.DataArray | xr.Dataset, **options: Any) -> PlanReport:
+    """Say what ``embed`` would run; see `TerraMindAccessor.plan`.
+
+    Parameters
+    ----------
+    obj : xarray.DataArray or xarray.Dataset
+    **options
+        Fields of `EmbedOptions`, ``output`` included.
+
+    Returns
+    -------
+    PlanReport
+    """
+    chosen = resolve_options(**options)
+    modality = modality_of(chosen.modality)
+    report, cube = inspect_cube(obj, modality, window_px=chosen.window_size, fit=chosen.fit)
+    report.raise_for_errors()
+    assert cube is not None  # a report without errors comes with a cube
+    plan = make_plan(cube, chosen)
+    spec = model_spec(chosen.model)
+    n_times, height, width = plan.out_shape
+    has_time = "time" in cube.data.dims
+    cells = () if chosen.output == "pooled" else (height, width)
+    block_px = max(b.read_stop - b.read_start for b in plan.row_blocks) * max(
+        b.read_stop - b.read_start for b in plan.col_blocks
+    )
+    pixel_bytes = cube.data.dtype.itemsize * cube.data.sizes["band"]
+    block_cells = int(np.prod([max(sizes) for sizes in plan.block_sizes]))
+    return PlanReport(
+        windows=plan.n_windows,
+        patches=n_times * plan.rows.n_patches * plan.cols.n_patches,
+        blocks=plan.n_blocks,
+        tasks=_count_tasks(cube, plan),
+        output_shape=(*((n_times,) if has_time else ()), spec.dim, *cells),
+        output_dims=(*(("time",) if has_time else ()), "feature", *(("y", "x") if cells else ())),
+        output_bytes=4 * n_times * spec.dim * int(np.prod(cells)),
+        input_bytes=int(cube.data.nbytes),
+        task_bytes=plan.times_per_block * block_px * pixel_bytes + 4 * (spec.dim + 1) * block_cells,
+        model=chosen.model,
+        model_bytes=4 * spec.parameters(len(modality.bands)),
+    )
+
+
+def _count_tasks(cube: Cube, plan: Plan) -> int:
+    if not cube.is_lazy:
+        return plan.n_blocks
+    data = cube.data if "time" in cube.data.dims else cube.data.expand_dims("time")
+    source: da.Array = data.data
+    results = lazy.map_blocks(source, plan, _no_function, n_features=1, name=TASK_NAME)
+    return len({key for result in results for key in result.__dask_graph__()})
+
+
+def _no_function(pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock) -> np.ndarray:
+    raise NotImplementedError("counted, never run")

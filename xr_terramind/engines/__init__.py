@@ -1,0 +1,1 @@
+"""The other ways to run the same encoder."""

@@ -1,0 +1,73 @@
+"""What can go wrong, as few exceptions that say found, expected and remedy."""
+
+
+class TerraMindError(Exception):
+    """Base of every error raised by xr_terramind."""
+
+
+class BandError(TerraMindError, ValueError):
+    """Bands are missing, surplus, doubled or unnamed, or the modality is unknown."""
+
+
+class GridError(TerraMindError, ValueError):
+    """Dimensions, coordinates, CRS, resolution or window geometry do not fit."""
+
+
+class ValueRangeError(TerraMindError, ValueError):
+    """Pixel values or their dtype are not what the modality was trained on."""
+
+
+class WeightsError(TerraMindError, RuntimeError):
+    """A weights file is missing, unreadable, incomplete or not TerraMind's."""
+
+
+class SourceError(TerraMindError, RuntimeError):
+    """A data source (Earth Engine) gave no usable cube."""
+
+
+class EngineError(TerraMindError, ValueError, RuntimeError):
+    """An option that says how to run (model, engine, device, ...) cannot be met."""
+
+
+class UnknownOptionError(EngineError, TypeError):
+    """A keyword that no option has; also a TypeError, as for any Python call."""
+
+
+class TerraMindWarning(UserWarning):
+    """Input that can be embedded, but probably not as its owner thinks."""
+
+
+def explain(found: str, expected: str, remedy: str) -> str:
+    """Join the three things that an error has to say into one message.
+
+    Parameters
+    ----------
+    found, expected, remedy : str
+        What is there, what should be there, and what to do about it.
+
+    Returns
+    -------
+    str
+    """
+    return f"found {found}; expected {expected}. {remedy}"
+
+
+def did_you_mean(word: str, choices: list[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest choice, or nothing.
+
+    Parameters
+    ----------
+    word : str
+        What was typed.
+    choices : list of str
+        What would have been understood.
+
+    Returns
+    -------
+    str
+    """
+    # Errors are rare: difflib's import time is paid only when one is raised.
+    from difflib import get_close_matches
+
+    close = get_close_matches(word.lower(), choices, n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""

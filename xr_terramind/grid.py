@@ -1,0 +1,185 @@
+"""Tokens -> labelled DataArray: coordinates, CRS and attributes that survive every file format."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from affine import Affine
+
+from xr_terramind.geometry import PixelGrid
+from xr_terramind.models import PATCH_PX
+from xr_terramind.plan import Plan
+from xr_terramind.windows import Axis
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Footprints of the output's cells along one axis, in source pixels.
+
+    Attributes
+    ----------
+    centres_px : ndarray of float
+        Centre of each cell; pixel 0 lies from -0.5 to 0.5.
+    step_px : float or None
+        Edge of a cell and distance of neighbours; None where they are not all the same.
+    """
+
+    centres_px: np.ndarray
+    step_px: float | None
+
+
+def patch_cells(axis: Axis) -> Cells:
+    """Return one cell a patch: patch i covers the source pixels [16 i, 16 i + 16)."""
+    return Cells(PATCH_PX * np.arange(axis.n_patches) + (PATCH_PX - 1) / 2, PATCH_PX)
+
+
+def window_cells(axis: Axis) -> Cells:
+    """Return one cell a window: the part of it that lies in the extent, in whole patches."""
+    windows = range(axis.n_windows)
+    starts = np.array([axis.start(window) for window in windows])
+    edges = PATCH_PX * np.array([axis.window_patches(window) for window in windows])
+    steps = np.unique([*np.diff(starts), axis.stride_px])
+    regular = len(steps) == 1 and len(np.unique(edges)) == 1
+    return Cells(starts + edges / 2 - 0.5, float(axis.stride_px) if regular else None)
+
+
+def resized_cells(axis: Axis) -> Cells:
+    """Return one cell a patch of the resized extent."""
+    side = axis.window_px // PATCH_PX
+    step = axis.size_px / side
+    return Cells((np.arange(side) + 0.5) * step - 0.5, step)
+
+
+def cells_of(plan: Plan, *, fit: str, output: str) -> tuple[Cells, Cells]:
+    """Return the cells along y and x that a kind of output has.
+
+    Parameters
+    ----------
+    plan : Plan
+    fit : {"windows", "resize"}
+    output : {"grid", "windows", "pooled"}
+
+    Returns
+    -------
+    rows, cols : Cells
+    """
+    if output == "windows" and fit == "windows":
+        return window_cells(plan.rows), window_cells(plan.cols)
+    if output == "windows":
+        whole = [Cells(np.array([axis.size_px / 2 - 0.5]), axis.size_px) for axis in plan.axes]
+        return whole[0], whole[1]
+    make = resized_cells if fit == "resize" else patch_cells
+    return make(plan.rows), make(plan.cols)
+
+
+def label(
+    features: Any,
+    valid: Any,
+    source: xr.DataArray,
+    grid: PixelGrid,
+    cells: tuple[Cells, Cells],
+    attrs: Mapping[str, Any],
+) -> xr.DataArray:
+    """Put names, coordinates, CRS and attributes on encoded cells.
+
+    Parameters
+    ----------
+    features : array, shape (time, feature, y, x)
+        NumPy or Dask.
+    valid : array, shape (time, y, x)
+        Valid fraction of each cell.
+    source : xarray.DataArray
+        The arranged cube: its other coordinates are kept where they still apply.
+    grid : PixelGrid
+        Of the cube.
+    cells : pair of Cells
+        Along y and x.
+    attrs : mapping
+        Of the result.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims ``([time,] feature, y, x)``, named ``embedding``.
+    """
+    rows, cols = cells
+    has_time = "time" in source.dims
+    times = ("time",) if has_time else ()
+    if not has_time:
+        features, valid = features[0], valid[0]
+    result = xr.DataArray(
+        features,
+        dims=(*times, "feature", "y", "x"),
+        coords={
+            **kept_coords(source, grid),
+            "feature": np.arange(features.shape[-3]),
+            "y": ("y", grid.y0 + grid.dy * rows.centres_px, _axis_attrs(source, "y")),
+            "x": ("x", grid.x0 + grid.dx * cols.centres_px, _axis_attrs(source, "x")),
+            "valid_fraction": (
+                (*times, "y", "x"),
+                valid,
+                {"long_name": "share of valid pixels in the footprint", "units": "1"},
+            ),
+        },
+        name="embedding",
+        attrs=dict(attrs),
+    )
+    return georeference(result, grid, rows.step_px, cols.step_px)
+
+
+def georeference(
+    result: xr.DataArray, grid: PixelGrid, row_step_px: float | None, col_step_px: float | None
+) -> xr.DataArray:
+    """Write CRS and transform where the cube has a CRS; invent none.
+
+    Parameters
+    ----------
+    result : xarray.DataArray
+    grid : PixelGrid
+        Of the cube.
+    row_step_px, col_step_px : float or None
+        Edges of a cell; without both there is no transform, and the coordinates speak alone.
+
+    Returns
+    -------
+    xarray.DataArray
+    """
+    result = result.rio.write_nodata(np.nan, encoded=True)
+    if grid.crs is None:
+        return result
+    result = result.rio.write_crs(grid.crs)
+    if row_step_px is None or col_step_px is None:
+        return result
+    transform = Affine.translation(grid.x0 - grid.dx / 2, grid.y0 - grid.dy / 2) * Affine.scale(
+        grid.dx * col_step_px, grid.dy * row_step_px
+    )
+    return result.rio.write_transform(transform)
+
+
+def kept_coords(source: xr.DataArray, grid: PixelGrid) -> dict[Any, xr.Variable]:
+    """Return the cube's coordinates that say something of the embedding too.
+
+    Parameters
+    ----------
+    source : xarray.DataArray
+    grid : PixelGrid
+
+    Returns
+    -------
+    dict
+        Without those along band, y or x, and without grid mappings, which are written anew.
+    """
+    dropped = {source.rio.grid_mapping, "spatial_ref"}
+    return {
+        name: coord.variable
+        for name, coord in source.coords.items()
+        if name not in dropped
+        and not set(coord.dims) & {"band", "y", "x"}
+        and name not in ("band", "y", "x", "feature", "valid_fraction")
+    }
+
+
+def _axis_attrs(source: xr.DataArray, dim: str) -> dict[Any, Any]:
+    return dict(source.coords[dim].attrs) if dim in source.coords else {}

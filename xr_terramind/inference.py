@@ -1,0 +1,265 @@
+"""NumPy blocks -> NumPy tokens: cut windows, batch them, mask what had no valid pixel.
+
+Raw integers go to the device as they are; clipping, normalisation and cutting happen there.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from xr_terramind.models import PATCH_PX
+from xr_terramind.runner import EncodeRequest, Runner, halve_batch, runner_for
+from xr_terramind.windows import AxisBlock, Span
+
+
+class _Window(NamedTuple):
+    time: int
+    row: Span
+    col: Span
+
+
+def encode_block(
+    pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock, request: EncodeRequest
+) -> np.ndarray:
+    """Encode all windows of a block.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (time, band, y, x)
+        What the block reads of the source, raw.
+    rows, cols : AxisBlock
+        Where its windows lie and what they fill.
+    request : EncodeRequest
+
+    Returns
+    -------
+    ndarray of float32, shape (time, feature + 1, y, x)
+        One vector a patch (or a window, where the request pools). The last feature is the valid
+        fraction; cells without enough of it hold NaN in all others.
+    """
+    runner = runner_for(request)
+    out_shape = (rows.out_stop - rows.out_start, cols.out_stop - cols.out_start)
+    out = np.full((len(pixels), runner.spec.dim + 1, *out_shape), np.nan, np.float32)
+    for batch, tokens, valid in _encoded(runner, pixels, rows, cols, request):
+        for window, vectors, share in zip(batch, tokens, valid, strict=True):
+            row, col = window.row, window.col
+            used = np.s_[row.patch_start : row.patch_stop, col.patch_start : col.patch_stop]
+            place = np.s_[row.out_start : row.out_stop, col.out_start : col.out_stop]
+            filled = _cells(vectors[used], share[used], request)
+            out[(window.time, slice(None), *place)] = np.moveaxis(filled, -1, 0)
+    return out
+
+
+def _cells(vectors: np.ndarray, share: np.ndarray, request: EncodeRequest) -> np.ndarray:
+    # (y, x, feature), (y, x) -> (y, x, feature + 1), pooled to one cell where the request says so
+    seen = (share > 0) & (share >= request.min_valid_fraction)
+    if request.pooling is not None:
+        pooled = pool(vectors[seen], request.pooling)
+        return np.append(pooled, share.mean())[None, None]
+    vectors = np.where(seen[..., None], vectors, np.nan)
+    return np.concatenate([vectors, share[..., None]], axis=-1)
+
+
+def pool(vectors: np.ndarray, pooling: str) -> np.ndarray:
+    """Reduce the vectors of valid patches to one.
+
+    Parameters
+    ----------
+    vectors : ndarray, shape (patch, feature)
+    pooling : {"mean", "max"}
+
+    Returns
+    -------
+    ndarray, shape (feature,)
+        NaN where there is no patch.
+    """
+    if not len(vectors):
+        return np.full(vectors.shape[-1], np.nan, np.float32)
+    return vectors.max(axis=0) if pooling == "max" else vectors.mean(axis=0)
+
+
+def _encoded(
+    runner: Runner, pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock, request: EncodeRequest
+) -> Iterator[tuple[list[_Window], np.ndarray, np.ndarray]]:
+    windows = [
+        _Window(time, row, col)
+        for time in range(len(pixels))
+        for row in rows.spans
+        for col in cols.spans
+    ]
+    done = 0
+    while done < len(windows):
+        batch = windows[done : done + runner.batch_size(request)]
+        raw = gather_windows(pixels, batch, request.window_px)
+        padding = padding_masks(pixels.shape, batch, request.window_px)
+        try:
+            with runner.lock:
+                tokens, valid = encode_windows(runner, raw, padding, request)
+        except (RuntimeError, MemoryError) as error:
+            halve_batch(runner, len(batch), error)
+            continue
+        yield batch, tokens, valid
+        done += len(batch)
+
+
+def gather_windows(pixels: np.ndarray, batch: list[_Window], window_px: int) -> np.ndarray:
+    """Copy windows out of a block, padded where they reach past it.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (time, band, y, x)
+    batch : list of (time, row Span, column Span)
+    window_px : int
+
+    Returns
+    -------
+    ndarray, shape (window, band, window_px, window_px)
+        In the block's dtype; padding holds zeros, which `padding_masks` marks.
+    """
+    raw = np.zeros((len(batch), pixels.shape[1], window_px, window_px), pixels.dtype)
+    for window, (time, row, col) in zip(raw, batch, strict=True):
+        read = pixels[
+            time,
+            :,
+            row.start_px : row.start_px + window_px,
+            col.start_px : col.start_px + window_px,
+        ]
+        window[:, : read.shape[1], : read.shape[2]] = read
+    return raw
+
+
+def padding_masks(
+    block_shape: tuple[int, ...], batch: list[_Window], window_px: int
+) -> np.ndarray | None:
+    """Mark the pixels of windows that lie outside their block.
+
+    Parameters
+    ----------
+    block_shape : tuple of int
+        (time, band, y, x).
+    batch : list of (time, row Span, column Span)
+    window_px : int
+
+    Returns
+    -------
+    ndarray of bool, shape (window, window_px, window_px), or None where there is no such pixel
+    """
+    height_px, width_px = block_shape[-2:]
+    inside_px = np.arange(window_px)
+    past = [
+        (row.start_px + inside_px >= height_px)[:, None]
+        | (col.start_px + inside_px >= width_px)[None, :]
+        for _, row, col in batch
+    ]
+    masks = np.stack(past)
+    return masks if masks.any() else None
+
+
+def encode_windows(
+    runner: Runner, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run one batch through the model.
+
+    Parameters
+    ----------
+    runner : Runner
+    raw : ndarray, shape (window, band, y, x)
+    padding : ndarray of bool, shape (window, y, x), or None
+        Further pixels that hold no data.
+    request : EncodeRequest
+
+    Returns
+    -------
+    tokens : ndarray of float32, shape (window, row, column, feature)
+        NaN in windows without a single valid pixel, which are not run.
+    valid : ndarray of float32, shape (window, row, column)
+        Share of valid pixels of each patch.
+    """
+    import torch
+
+    with torch.inference_mode():
+        pixels, invalid = runner.prepare(raw, request, padding)
+        n_windows, side = len(raw), request.window_px // PATCH_PX
+        cut = invalid.reshape(n_windows, side, PATCH_PX, side, PATCH_PX)
+        valid = 1.0 - cut.to(torch.float32).mean(dim=(2, 4))
+        seen = valid.flatten(1).any(dim=1)
+        tokens = torch.full((n_windows, side, side, runner.spec.dim), torch.nan)
+        if seen.any():
+            images = pixels[seen].flip(request.flips) if request.flips else pixels[seen]
+            encoded = runner.encode(images.to(runner.dtype)).to(torch.float32)
+            grid = encoded.reshape(-1, side, side, runner.spec.dim)
+            back = tuple(axis - 1 for axis in request.flips)  # features stand behind y and x here
+            tokens[seen.cpu()] = (grid.flip(back) if back else grid).cpu()
+        return tokens.numpy(), valid.cpu().numpy()
+
+
+def encode_resized(
+    pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock, request: EncodeRequest
+) -> np.ndarray:
+    """Encode each date's whole extent, resized to one window, as rs-embed's adapter does.
+
+    Invalid pixels take the band mean before resizing, so that they do not bleed into others.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (time, band, y, x)
+        The whole extent, raw.
+    rows, cols : AxisBlock
+        Of the resized image: its patches.
+    request : EncodeRequest
+
+    Returns
+    -------
+    ndarray of float32, shape (time, feature + 1, y, x)
+        As `encode_block`; the valid fraction is that of each patch's footprint in the source.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    runner = runner_for(request)
+    side = rows.spans[0].patch_stop
+    out = []
+    for date in pixels:
+        with runner.lock, torch.inference_mode():
+            whole, invalid = runner.prepare(date[None], request)
+            valid = footprint_share(~invalid[0].cpu().numpy(), side)
+            if not valid.any():
+                vectors = np.full((side, side, runner.spec.dim), np.nan, np.float32)
+            else:
+                size = (request.window_px, request.window_px)
+                image = interpolate(whole, size=size, mode="bilinear", align_corners=False)
+                image = image.flip(request.flips)
+                tokens = runner.encode(image.to(runner.dtype)).to(torch.float32)
+                grid = tokens.reshape(side, side, -1)
+                vectors = grid.flip(tuple(axis - 1 for axis in request.flips)).cpu().numpy()
+        cells = _cells(vectors, valid, request)
+        out.append(np.moveaxis(cells, -1, 0))
+    return np.stack(out).astype(np.float32)
+
+
+def footprint_share(valid: np.ndarray, side: int) -> np.ndarray:
+    """Average a mask over the footprints of the patches of a resized image.
+
+    Parameters
+    ----------
+    valid : ndarray of bool, shape (y, x)
+        In the source's pixels.
+    side : int
+        Patches along each edge of the resized image.
+
+    Returns
+    -------
+    ndarray of float32, shape (side, side)
+        Each footprint is exactly 1 / side of the extent; pixels that it cuts count in part.
+    """
+    by_row, by_col = (_footprint_weights(size, side) for size in valid.shape)
+    return (by_row @ valid.astype(np.float64) @ by_col.T).astype(np.float32)
+
+
+def _footprint_weights(size: int, side: int) -> np.ndarray:
+    edges = np.arange(side + 1) * size / side
+    pixel = np.arange(size)
+    lower = np.maximum(edges[:-1, None], pixel)
+    upper = np.minimum(edges[1:, None], pixel + 1)
+    return np.clip(upper - lower, 0.0, None) * side / size

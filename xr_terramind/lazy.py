@@ -1,0 +1,254 @@
+"""The Dask graph that runs any picklable window function over a plan.
+
+Strategy: one task a block. A block needs a few rectangles of a few source chunks, so small crop
+tasks cut these out (workers then exchange rectangles, not chunks), and the block's task joins them
+and runs the function. Its output stands in the graph once, and the chunks of the results are cut
+out of it. Nothing is rechunked, and the source is read once.
+
+This module knows neither torch nor xarray.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate, product
+from operator import getitem
+from typing import Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+from dask.array.core import concatenate3
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+
+from xr_terramind.errors import GridError, explain
+from xr_terramind.plan import Plan
+from xr_terramind.windows import AxisBlock
+
+Graph = dict[Any, Any]
+BlockFunction = Callable[[np.ndarray, AxisBlock, AxisBlock], np.ndarray]
+
+
+class Piece(NamedTuple):
+    """The part of one chunk that a region needs, along one axis."""
+
+    chunk: int
+    start: int
+    stop: int
+    is_whole: bool
+
+
+def pieces(sizes: Sequence[int], start: int, stop: int) -> list[Piece]:
+    """Find the chunks that cover [start, stop), and which part of each.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Of the chunks along one axis.
+    start, stop : int
+        The region, counted from the axis's first element.
+
+    Returns
+    -------
+    list of Piece
+        In order; their lengths add up to ``stop - start``.
+    """
+    edges = np.concatenate([[0], np.cumsum(sizes)])
+    first = int(np.searchsorted(edges, start, side="right")) - 1
+    found = []
+    for chunk in range(first, len(sizes)):
+        low, high = int(edges[chunk]), int(edges[chunk + 1])
+        if low >= stop:
+            break
+        inner = max(start, low) - low, min(stop, high) - low
+        if inner[0] < inner[1]:  # chunks may be empty
+            found.append(Piece(chunk, *inner, is_whole=inner == (0, high - low)))
+    return found
+
+
+def map_blocks(
+    source: da.Array, plan: Plan, function: BlockFunction, *, n_features: int, name: str
+) -> tuple[da.Array, da.Array]:
+    """Run a function over the blocks of a plan.
+
+    Parameters
+    ----------
+    source : dask.array.Array, shape (time, band, y, x)
+        In any chunks.
+    plan : Plan
+        The blocks, and the chunks of the results.
+    function : callable
+        ``function(pixels, rows, cols)`` with pixels (time, band, y, x) returns float32
+        (time, n_features + 1, y, x). It is pickled into the graph.
+    n_features : int
+        Features of the first result.
+    name : str
+        What tasks are called on the dashboard.
+
+    Returns
+    -------
+    features : dask.array.Array, shape (time, n_features, y, x)
+        All but the last of the function's outputs.
+    last : dask.array.Array, shape (time, y, x)
+        The last of them.
+
+    Raises
+    ------
+    GridError
+        Where Dask does not know the sizes of the source's chunks.
+    """
+    if any(np.isnan(size) for sizes in source.chunks for size in sizes):
+        raise GridError(
+            explain(
+                "a cube whose chunk sizes are unknown",
+                "sizes that are known before anything is computed",
+                "Call compute_chunk_sizes() on its Dask array first.",
+            )
+        )
+    token = tokenize(source.name, plan, function, n_features)
+    blocks = f"{name}-{token}"
+    reads: Any = [source]  # Dask's own Array does not meet Dask's own protocol for mypy
+    tasks = _block_tasks(source, plan, function, blocks)
+    graph = HighLevelGraph.from_collections(blocks, tasks, dependencies=reads)
+    features = _output(graph, blocks, plan, f"{name}-features-{token}", slice(0, n_features))
+    last = _output(graph, blocks, plan, f"{name}-valid-{token}", n_features)
+    return features, last
+
+
+def _block_tasks(source: da.Array, plan: Plan, function: BlockFunction, name: str) -> Graph:
+    time_chunks, band_chunks, row_chunks, col_chunks = source.chunks
+    times = [pieces(time_chunks, *dates) for dates in plan.time_blocks]
+    bands = pieces(band_chunks, 0, source.shape[1])
+    rows = [pieces(row_chunks, block.read_start, block.read_stop) for block in plan.row_blocks]
+    cols = [pieces(col_chunks, block.read_start, block.read_stop) for block in plan.col_blocks]
+    graph: Graph = {}
+    for t, i, j in product(range(len(times)), range(len(rows)), range(len(cols))):
+        axes = (times[t], bands, rows[i], cols[j])
+        parts = _crops(graph, source.name, f"{name}-crop", axes)
+        # A partial, as Dask would look for keys inside tuples like AxisBlock.
+        run = partial(run_block, function, plan.row_blocks[i], plan.col_blocks[j])
+        graph[(name, t, i, j)] = (run, parts)
+    return graph
+
+
+def _crops(graph: Graph, source: str, name: str, axes: Sequence[list[Piece]]) -> Any:
+    # Nested lists of keys, one level an axis; the crop tasks that they name go into the graph.
+    def nest(chosen: tuple[Piece, ...]) -> Any:
+        if len(chosen) < len(axes):
+            return [nest((*chosen, piece)) for piece in axes[len(chosen)]]
+        key = (source, *(piece.chunk for piece in chosen))
+        if all(piece.is_whole for piece in chosen):
+            return key
+        crop_key = (name, *(n for piece in chosen for n in piece[:3]))
+        graph[crop_key] = (getitem, key, _slices(chosen))
+        return crop_key
+
+    return nest(())
+
+
+def _slices(chosen: Sequence[Piece]) -> tuple[slice, ...]:
+    return tuple(slice(piece.start, piece.stop) for piece in chosen)
+
+
+def run_block(
+    function: BlockFunction, rows: AxisBlock, cols: AxisBlock, parts: list[Any]
+) -> np.ndarray:
+    """Join a block's rectangles and run the function on them.
+
+    Parameters
+    ----------
+    function : callable
+    rows, cols : AxisBlock
+    parts : nested lists of ndarray
+        One level each for time, band, y and x.
+
+    Returns
+    -------
+    ndarray, shape (time, n_features + 1, y, x)
+    """
+    return function(join(parts), rows, cols)
+
+
+def join(parts: list[Any]) -> np.ndarray:
+    """Join nested lists of arrays; a single one is passed on without a copy.
+
+    Parameters
+    ----------
+    parts : nested lists of ndarray
+        One level an axis.
+
+    Returns
+    -------
+    ndarray
+    """
+    inner: Any = parts
+    while isinstance(inner, list) and len(inner) == 1:
+        inner = inner[0]
+    return np.asarray(concatenate3(parts) if isinstance(inner, list) else inner)
+
+
+def _output(
+    graph: HighLevelGraph, blocks: str, plan: Plan, name: str, select: slice | int
+) -> da.Array:
+    # Axes of blocks and of the result's chunks: the same without overlap, shifted with it.
+    times, rows, cols = (
+        [
+            pieces(block_sizes, stop - size, stop)
+            for size, stop in zip(sizes, accumulate(sizes), strict=True)
+        ]
+        for block_sizes, sizes in zip(plan.block_sizes, plan.chunk_sizes, strict=True)
+    )
+    feature_axis = () if isinstance(select, int) else (0,)
+    layer: Graph = {}
+    for t, i, j in product(range(len(times)), range(len(rows)), range(len(cols))):
+        keys = [
+            [[(blocks, a.chunk, b.chunk, c.chunk) for c in cols[j]] for b in rows[i]]
+            for a in times[t]
+        ]
+        cut = partial(select_output, times[t], rows[i], cols[j], select)
+        layer[(name, t, *feature_axis, i, j)] = (cut, keys)
+    chunks = list(plan.chunk_sizes)
+    if not isinstance(select, int):
+        chunks.insert(1, (select.stop,))
+    graph = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: {blocks}})
+    return da.Array(graph, name, tuple(chunks), dtype=np.float32)
+
+
+def select_output(
+    times: list[Piece],
+    rows: list[Piece],
+    cols: list[Piece],
+    select: slice | int,
+    blocks: list[list[list[np.ndarray]]],
+) -> np.ndarray:
+    """Cut one chunk of a result out of the blocks that hold it.
+
+    Parameters
+    ----------
+    times, rows, cols : list of Piece
+        Which part of each block.
+    select : slice or int
+        Which of the function's outputs.
+    blocks : nested lists of ndarray, shape (time, n_features + 1, y, x)
+        One level each for time, y and x.
+
+    Returns
+    -------
+    ndarray, shape (time, feature, y, x), or (time, y, x) for a single output
+    """
+    parts = [
+        [[_cut(block, (a, b, c), select) for block, c in zip(run, cols, strict=True)]
+         for run, b in zip(plane, rows, strict=True)]
+        for plane, a in zip(blocks, times, strict=True)
+    ]  # fmt: skip
+    rows_at = -2
+    return np.concatenate(
+        [
+            np.concatenate([np.concatenate(run, axis=-1) for run in plane], axis=rows_at)
+            for plane in parts
+        ]
+    )
+
+
+def _cut(block: np.ndarray, chosen: tuple[Piece, Piece, Piece], select: slice | int) -> np.ndarray:
+    times, rows, cols = _slices(chosen)
+    return block[times, select, rows, cols]

@@ -1,0 +1,188 @@
+"""What a check found: issues and facts, as text and as HTML."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import Literal
+
+from dask.utils import format_bytes
+
+from xr_terramind.errors import TerraMindError
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One thing about a cube that is wrong or doubtful.
+
+    Attributes
+    ----------
+    code : str
+        Short and stable, for programs.
+    severity : {"error", "warning"}
+        An error stops ``embed``; a warning does not.
+    message : str
+        Found, expected, remedy.
+    kind : type
+        The exception that the issue becomes in `InputReport.raise_for_errors`.
+    """
+
+    code: str
+    severity: Literal["error", "warning"]
+    message: str
+    kind: type[TerraMindError] = field(default=TerraMindError, repr=False)
+
+
+@dataclass(frozen=True)
+class InputReport:
+    """What ``check`` found out about a cube.
+
+    Attributes
+    ----------
+    issues : tuple of Issue
+        Errors first.
+    facts : mapping of str to str
+        What was found, in words.
+    """
+
+    issues: tuple[Issue, ...]
+    facts: Mapping[str, str]
+
+    @property
+    def errors(self) -> tuple[Issue, ...]:
+        """The issues that stop ``embed``."""
+        return tuple(issue for issue in self.issues if issue.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Issue, ...]:
+        """The issues that ``embed`` goes on with."""
+        return tuple(issue for issue in self.issues if issue.severity == "warning")
+
+    @property
+    def ok(self) -> bool:
+        """Whether ``embed`` would run; warnings may remain."""
+        return not self.errors
+
+    def raise_for_errors(self) -> None:
+        """Raise the first error, with the messages of all.
+
+        Raises
+        ------
+        TerraMindError
+            The subclass that fits the first error.
+        """
+        if self.errors:
+            raise self.errors[0].kind("\n".join(issue.message for issue in self.errors))
+
+    def _verdict(self) -> str:
+        counts = (
+            f"{len(found)} {word}{'s' if len(found) > 1 else ''}"
+            for found, word in ((self.errors, "error"), (self.warnings, "warning"))
+            if found
+        )
+        return "ready to embed" if not self.issues else ", ".join(counts)
+
+    def __repr__(self) -> str:
+        width = max((len(key) for key in self.facts), default=0)
+        lines = [f"<terramind.InputReport: {self._verdict()}>"]
+        lines += [f"  {key:<{width}}  {value}" for key, value in self.facts.items()]
+        lines += [f"  {issue.severity} [{issue.code}] {issue.message}" for issue in self.issues]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        colours = {"error": "#c62828", "warning": "#b26a00"}
+        rows = [(escape(key), escape(value), "inherit") for key, value in self.facts.items()] + [
+            (f"{issue.severity}<br><code>{escape(issue.code)}</code>", escape(issue.message), shade)
+            for issue in self.issues
+            for shade in (colours[issue.severity],)
+        ]
+        return html_table(f"terramind.InputReport: {self._verdict()}", rows)
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """What ``embed`` would run; nothing was computed for it.
+
+    Attributes
+    ----------
+    windows : int
+        Images that pass through the encoder, over all dates.
+    patches : int
+        Patches of the source, over all dates: vectors of ``output="grid"``.
+    blocks : int
+        Embedding tasks.
+    tasks : int
+        All tasks of the graph, reading included.
+    output_shape, output_dims : tuple
+        Of the result.
+    output_bytes : int
+        Of the result in float32, without its coordinates.
+    input_bytes : int
+        Of the whole source.
+    task_bytes : int
+        Pixels and vectors that the largest embedding task holds, beside the model.
+    model : str
+    model_bytes : int
+        Of the weights in float32.
+    """
+
+    windows: int
+    patches: int
+    blocks: int
+    tasks: int
+    output_shape: tuple[int, ...]
+    output_dims: tuple[str, ...]
+    output_bytes: int
+    input_bytes: int
+    task_bytes: int
+    model: str
+    model_bytes: int
+
+    def _rows(self) -> list[tuple[str, str]]:
+        shape = " x ".join(
+            f"{dim} {size:,}" for dim, size in zip(self.output_dims, self.output_shape, strict=True)
+        )
+        return [
+            ("model", f"{self.model}, {format_bytes(self.model_bytes)} in float32"),
+            ("input", format_bytes(self.input_bytes)),
+            ("windows", f"{self.windows:,}"),
+            ("patches", f"{self.patches:,}"),
+            ("blocks", f"{self.blocks:,}, in {self.tasks:,} tasks"),
+            ("memory a task", format_bytes(self.task_bytes)),
+            ("output", f"{shape}, float32, {format_bytes(self.output_bytes)}"),
+        ]
+
+    def __repr__(self) -> str:
+        rows = self._rows()
+        width = max(len(key) for key, _ in rows)
+        return "\n".join(["<terramind.Plan>", *(f"  {key:<{width}}  {text}" for key, text in rows)])
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            "terramind.Plan", [(escape(key), escape(text), "inherit") for key, text in self._rows()]
+        )
+
+
+def html_table(title: str, rows: list[tuple[str, str, str]]) -> str:
+    """Draw a two-column table that reads in light and dark notebooks.
+
+    Parameters
+    ----------
+    title : str
+        Plain text.
+    rows : list of (label, value, colour)
+        Label and value as HTML, the label's colour as CSS; text takes the notebook's own colour.
+
+    Returns
+    -------
+    str
+    """
+    cell = "text-align:left;vertical-align:top;padding:2px 12px 2px 0;background:none"
+    body = "".join(
+        f'<tr><th style="{cell};color:{colour};white-space:nowrap">{label}</th>'
+        f'<td style="{cell}">{value}</td></tr>'
+        for label, value, colour in rows
+    )
+    return (
+        f'<div style="border-left:3px solid #2e7d32;padding-left:10px"><strong>{escape(title)}'
+        f'</strong><table style="border-collapse:collapse;margin:4px 0">{body}</table></div>'
+    )
