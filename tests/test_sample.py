@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from xr_terramind.sources import sample
+from xr_terramind.sources import landscape
 from xr_terramind.sources.sample import sample_scene
 
 # rioxarray multiplies affine transforms with `*`, which affine 3.1 is about to deprecate.
@@ -80,13 +80,13 @@ def test_chunks_in_time_change_no_value(chunks):
 
 
 def test_a_chunk_is_higher_than_the_strips_it_is_drawn_in():
-    tall = 2 * sample.STRIP_PX + 5
-    chunked = sample_scene(size_px=tall, chunks={"y": sample.STRIP_PX + 3, "x": 60})
+    tall = 2 * landscape.STRIP_PX + 5
+    chunked = sample_scene(size_px=tall, chunks={"y": landscape.STRIP_PX + 3, "x": 60})
     np.testing.assert_array_equal(chunked, sample_scene(size_px=tall))
 
 
 def test_building_with_chunks_computes_nothing(monkeypatch):
-    monkeypatch.setattr(sample, "_draw", refuse_to_compute)
+    monkeypatch.setattr("xr_terramind.sources.sample.draw", refuse_to_compute)
     with dask.config.set(scheduler=refuse_to_compute):
         lazy = sample_scene(size_px=10980, time=2, chunks={"time": 1, "x": 2048, "y": 2048})
         assert lazy.shape == (2, 12, 10980, 10980)

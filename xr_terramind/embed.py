@@ -191,8 +191,17 @@ def check_and_encode(
     Raises
     ------
     ValueRangeError
-        For 0-1 reflectance or linear backscatter.
+        For 0-1 reflectance or linear backscatter, where values are to be z-scored.
     """
+    if request.normalize == "zscore":  # who scales pixels by hand needs no unit checked
+        _check_values(pixels, request, cube_name)
+    return encode(pixels, rows, cols, request)
+
+
+_warned: set[tuple[str, str]] = set()
+
+
+def _check_values(pixels: np.ndarray, request: EncodeRequest, cube_name: str) -> None:
     modality = modality_of(request.modality)
     values = thin(pixels)
     issues = value_issues(values, invalid_pixels(values, request.nodata, modality), modality)
@@ -202,10 +211,6 @@ def check_and_encode(
         if not cube_name or (cube_name, issue.code) not in _warned:
             _warned.add((cube_name, issue.code))
             warnings.warn(issue.message, TerraMindWarning, stacklevel=2)
-    return encode(pixels, rows, cols, request)
-
-
-_warned: set[tuple[str, str]] = set()
 
 
 def _checked(obj: xr.DataArray | xr.Dataset, options: EmbedOptions) -> Cube:
@@ -245,9 +250,10 @@ def pool_grid(grid: xr.DataArray, pooling: str) -> xr.DataArray:
         pooled = pooled.where(pooled > -np.inf)
     pooled = pooled.astype(np.float32).rename("embedding")
     pooled.attrs = grid.attrs
-    share = grid.valid_fraction
+    share = grid.valid_fraction.variable
     mean_share = share.mean(over, dtype=np.float64).astype(np.float32)
-    return pooled.assign_coords(valid_fraction=mean_share.variable.assign_attrs(share.attrs))
+    mean_share.attrs = share.attrs
+    return pooled.assign_coords(valid_fraction=mean_share)
 
 
 def embed_array(array: np.ndarray, output: str = "pooled", **options: Any) -> np.ndarray:

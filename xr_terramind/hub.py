@@ -53,7 +53,7 @@ def download(spec: ModelSpec) -> Path:
 
     # The hub's HTTP library changes with its releases; its own error is the one that stays.
     failures: tuple[type[Exception], ...] = (HfHubHTTPError, OSError, ValueError)
-    failures += tuple(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")  # type: ignore[arg-type]
+    failures += tuple(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
     try:
         _ask_once()
         return Path(hf_hub_download(spec.hub_id, spec.hub_file))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xr_terramind.models import PATCH_PX
-from xr_terramind.runner import EncodeRequest, Runner, halve_batch, runner_for
+from xr_terramind.runner import EncodeRequest, Runner, forward_pass, halve_batch, runner_for
 from xr_terramind.windows import AxisBlock, Span
 
 
@@ -94,7 +94,7 @@ def _encoded(
         raw = gather_windows(pixels, batch, request.window_px)
         padding = padding_masks(pixels.shape, batch, request.window_px)
         try:
-            with runner.lock:
+            with forward_pass:
                 tokens, valid = encode_windows(runner, raw, padding, request)
         except (RuntimeError, MemoryError) as error:
             halve_batch(runner, len(batch), error)
@@ -179,18 +179,14 @@ def encode_windows(
     import torch
 
     with torch.inference_mode():
-        pixels, invalid = runner.prepare(raw, request, padding)
+        pixels, invalid = runner.upload(raw, request, padding)
         n_windows, side = len(raw), request.window_px // PATCH_PX
         cut = invalid.reshape(n_windows, side, PATCH_PX, side, PATCH_PX)
         valid = 1.0 - cut.to(torch.float32).mean(dim=(2, 4))
         seen = valid.flatten(1).any(dim=1)
         tokens = torch.full((n_windows, side, side, runner.spec.dim), torch.nan)
         if seen.any():
-            images = pixels[seen].flip(request.flips) if request.flips else pixels[seen]
-            encoded = runner.encode(images.to(runner.dtype)).to(torch.float32)
-            grid = encoded.reshape(-1, side, side, runner.spec.dim)
-            back = tuple(axis - 1 for axis in request.flips)  # features stand behind y and x here
-            tokens[seen.cpu()] = (grid.flip(back) if back else grid).cpu()
+            tokens[seen.cpu()] = runner.tokens(pixels[seen], request).cpu()
         return tokens.numpy(), valid.cpu().numpy()
 
 
@@ -221,20 +217,13 @@ def encode_resized(
     side = rows.spans[0].patch_stop
     out = []
     for date in pixels:
-        with runner.lock, torch.inference_mode():
-            whole, invalid = runner.prepare(date[None], request)
+        with forward_pass, torch.inference_mode():
+            whole, invalid = runner.upload(date[None], request)
             valid = footprint_share(~invalid[0].cpu().numpy(), side)
-            if not valid.any():
-                vectors = np.full((side, side, runner.spec.dim), np.nan, np.float32)
-            else:
-                size = (request.window_px, request.window_px)
-                image = interpolate(whole, size=size, mode="bilinear", align_corners=False)
-                image = image.flip(request.flips)
-                tokens = runner.encode(image.to(runner.dtype)).to(torch.float32)
-                grid = tokens.reshape(side, side, -1)
-                vectors = grid.flip(tuple(axis - 1 for axis in request.flips)).cpu().numpy()
-        cells = _cells(vectors, valid, request)
-        out.append(np.moveaxis(cells, -1, 0))
+            size = (request.window_px, request.window_px)
+            image = interpolate(whole, size=size, mode="bilinear", align_corners=False)
+            vectors = runner.tokens(image, request)[0].cpu().numpy()
+        out.append(np.moveaxis(_cells(vectors, valid, request), -1, 0))
     return np.stack(out).astype(np.float32)
 
 

@@ -1,6 +1,7 @@
 """A loaded encoder on its device: one a process, found again by what makes it different."""
 
 import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from xr_terramind.bands import Modality, invalid_pixels, modality_of
-from xr_terramind.errors import EngineError, explain
+from xr_terramind.errors import EngineError, TerraMindWarning, explain
 from xr_terramind.models import PATCH_PX, ModelSpec, model_spec
 from xr_terramind.weights import WeightsRef, read_weights
 
@@ -140,6 +141,7 @@ class Runner:
         runtime = resolve_runtime(request.engine, request.device, request.precision)
         self.device = runtime.device
         self.dtype: torch.dtype = getattr(torch, runtime.precision)
+        _warn_of_lowered_float32(self.dtype)
         mean, std = statistics(self.spec, self.modality, request.normalize)
         fill = band_means(self.spec, self.modality)
         self.mean, self.std, self.fill = (  # each (band, 1, 1)
@@ -147,8 +149,6 @@ class Runner:
             for numbers in (mean, std, fill)
         )
         self.encode = _build_encoder(self, request, runtime.engine)
-        # One forward pass at a time: torch has all cores or the whole GPU for it already.
-        self.lock = threading.Lock()
         self.batch_limit: int | None = None
 
     def batch_size(self, request: EncodeRequest) -> int:
@@ -167,10 +167,10 @@ class Runner:
             size = _affordable_batch(self.spec, self.modality, request.window_px, self.device)
         return min(size, self.batch_limit or size)
 
-    def prepare(
+    def upload(
         self, raw: np.ndarray, request: EncodeRequest, padding: np.ndarray | None = None
     ) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Move raw windows to the device, mask, clip and normalise them.
+        """Move raw windows to the device, clip them and put the band mean into invalid pixels.
 
         Parameters
         ----------
@@ -182,7 +182,7 @@ class Runner:
 
         Returns
         -------
-        pixels : Tensor, shape (window, band, y, x)
+        pixels : Tensor of float32, shape (window, band, y, x)
         invalid : Tensor of bool, shape (window, y, x)
         """
         import torch
@@ -193,8 +193,51 @@ class Runner:
             invalid |= torch.from_numpy(padding).to(self.device)
         if request.clip is not None:
             pixels = pixels.clamp(*request.clip)
-        pixels = torch.where(invalid.unsqueeze(-3), self.fill, pixels)
-        return (pixels - self.mean) / self.std, invalid
+        return torch.where(invalid.unsqueeze(-3), self.fill, pixels), invalid
+
+    def tokens(self, pixels: "torch.Tensor", request: EncodeRequest) -> "torch.Tensor":
+        """Normalise windows and encode them, turned north up where the cube is not.
+
+        Parameters
+        ----------
+        pixels : Tensor of float32, shape (window, band, y, x)
+            As `upload` returns them, whole patches along y and x.
+        request : EncodeRequest
+
+        Returns
+        -------
+        Tensor of float32, shape (window, row, column, feature)
+            In the cube's own orientation.
+        """
+        import torch
+
+        images = (pixels - self.mean) / self.std
+        if request.flips:
+            images = images.flip(request.flips)
+        rows, cols = (edge // PATCH_PX for edge in pixels.shape[-2:])
+        encoded = self.encode(images.to(self.dtype)).to(torch.float32)
+        grid = encoded.reshape(-1, rows, cols, self.spec.dim)
+        # Features stand behind y and x here, so that the axes are one further from the end.
+        return grid.flip([axis - 1 for axis in request.flips]) if request.flips else grid
+
+
+def _warn_of_lowered_float32(dtype: "torch.dtype") -> None:
+    import torch
+
+    # The switch is the user's, and comparisons within a process should agree: it is left alone.
+    lowered = torch.get_float32_matmul_precision()
+    if dtype == torch.float32 and lowered != "highest":
+        warnings.warn(
+            explain(
+                f"torch's float32 matrix precision set to {lowered!r} in this process "
+                "(importing TerraTorch does that)",
+                "'highest': on CPUs and GPUs with bfloat16 or TF32 units, features otherwise "
+                "differ by some 0.02",
+                "Call torch.set_float32_matmul_precision('highest') before embedding.",
+            ),
+            TerraMindWarning,
+            stacklevel=2,
+        )
 
 
 def statistics(
@@ -317,6 +360,9 @@ def _build_encoder(runner: Runner, request: EncodeRequest, engine: str) -> "Enco
 
 
 _loading = threading.Lock()
+
+forward_pass = threading.Lock()
+"""One forward pass at a time a process: torch has all cores, or the whole GPU, for it already."""
 
 
 def runner_for(request: EncodeRequest) -> Runner:
