@@ -19,7 +19,7 @@ FOLDER = {"RGB": "S2RGB", "S1GRD": "S1RTC"}  # no GRD chip: RTC is backscatter i
 
 
 def build(registry, key: str, modality: str, seed: int = 7):
-    """Build TerraTorch's model with seeded weights in which no bias, norm or position is trivial."""
+    """Build TerraTorch's model with seeded weights, none of them trivial (0 or 1)."""
     torch.manual_seed(seed)
     model = registry.build(key, modalities=[modality]).eval()
     with torch.no_grad():

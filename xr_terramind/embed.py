@@ -94,7 +94,7 @@ def make_request(cube: Cube, options: EmbedOptions) -> EncodeRequest:
         download(spec)
         weights = locate(options.weights, spec)
     runtime = (options.engine, options.device, options.precision)
-    if weights.kind == "file":
+    if weights.kind == "file" and cube.is_lazy:  # otherwise the model is loaded at once anyway
         verify_weights(weights, options.model, options.modality)
     # A lazy cube may be computed on other machines: what is "auto" stays so until then.
     if not cube.is_lazy or options.device not in ("auto", "cpu"):

@@ -5,6 +5,7 @@ there with the right shape and finite numbers, and its SHA-256 goes into the res
 """
 
 import hashlib
+import math
 import os
 import pickle
 import zipfile
@@ -231,11 +232,7 @@ def verify(state: Mapping[str, Any], shapes: Shapes, name: str) -> dict[str, "to
                 "Check that model= names the size that the file was saved for.",
             )
         )
-    unfinite = [
-        key
-        for key in shapes
-        if not state[key].is_floating_point() or not torch.isfinite(state[key]).all()
-    ]
+    unfinite = [key for key in shapes if not _is_finite(state[key])]
     if unfinite:
         raise WeightsError(
             explain(
@@ -246,6 +243,13 @@ def verify(state: Mapping[str, Any], shapes: Shapes, name: str) -> dict[str, "to
         )
     # A copy, so that a file which changes or goes away later cannot change the model.
     return {key: state[key].detach().to(torch.float32, copy=True) for key in shapes}
+
+
+def _is_finite(weight: "torch.Tensor") -> bool:
+    # NaN and infinity show in the extremes, which one pass finds.
+    return weight.is_floating_point() and all(
+        math.isfinite(extreme) for extreme in weight.aminmax()
+    )
 
 
 def _some(items: list[str]) -> str:

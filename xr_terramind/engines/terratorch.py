@@ -42,6 +42,9 @@ def build_terratorch(
     EngineError
         Where TerraTorch cannot be imported.
     """
+    import torch
+
+    precision = torch.get_float32_matmul_precision()
     try:
         from terratorch.registry import BACKBONE_REGISTRY
     except ImportError as error:
@@ -53,6 +56,8 @@ def build_terratorch(
             )
         ) from error
     model = BACKBONE_REGISTRY.build(model_key, modalities=[modality.name])
+    # Importing TerraTorch's models lowers it to "medium" for the whole process.
+    torch.set_float32_matmul_precision(precision)
     model.load_state_dict(dict(state), strict=True)
     model = model.to(device=device, dtype=dtype).eval()
 

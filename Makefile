@@ -1,0 +1,43 @@
+# `make demo` and `make test` need Python 3.11 or later, make and git; the rest is set up in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+READY := $(VENV)/.ready
+
+export UV_PYTHON_DOWNLOADS = never
+
+.PHONY: demo test lint bench lock clean
+
+demo: $(READY)
+	$(BIN)/xr-terramind demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python tests/benchmarks/cold_start.py
+	$(BIN)/python tests/benchmarks/throughput.py
+
+$(UV):
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "found Python %d.%d; expected 3.11 or later. Name one with: make PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+# The lock makes every machine the same; the package itself is installed editable on top of it.
+$(READY): $(UV) requirements.lock pyproject.toml
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $(READY)
+
+lock: $(UV)
+	$(UV) pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --upgrade -o requirements.lock
+
+clean:
+	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

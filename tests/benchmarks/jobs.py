@@ -1,0 +1,44 @@
+"""The two jobs that benchmarks compare: ours, and TerraTorch's own."""
+
+from pathlib import Path
+
+import numpy as np
+
+SMALL = "terramind_v1_small"
+
+
+def write_weights(folder: Path, key: str = SMALL) -> Path:
+    """Write a checkpoint of seeded random weights that both load."""
+    import torch
+
+    from xr_terramind.bands import MODALITIES
+    from xr_terramind.encoder import TerraMindEncoder
+    from xr_terramind.models import MODELS
+    from xr_terramind.weights import random_weights
+
+    with torch.device("meta"):
+        encoder = TerraMindEncoder(MODELS[key], MODALITIES["S2L2A"].embedding, 12)
+    path = folder / f"{key}.pt"
+    shapes = {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
+    torch.save(random_weights(shapes), path)
+    return path
+
+
+def terratorch_model(weights: str, key: str = SMALL):
+    """Build TerraTorch's model as its documentation does."""
+    from terratorch.registry import BACKBONE_REGISTRY
+
+    return BACKBONE_REGISTRY.build(key, modalities=["S2L2A"], ckpt_path=weights).eval()
+
+
+def normalised(pixels: np.ndarray):
+    """Clip and z-score as TerraTorch's users do by hand."""
+    import torch
+    from terratorch.models.backbones.terramind.model import terramind_register as register
+
+    name = "untok_sen2l2a@224"
+    mean, std = (
+        torch.tensor(table[name])[:, None, None]
+        for table in (register.v1_pretraining_mean, register.v1_pretraining_std)
+    )
+    return (torch.from_numpy(pixels.astype(np.float32)).clamp(0, 10000) - mean) / std

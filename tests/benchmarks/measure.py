@@ -1,0 +1,84 @@
+"""Run contestants as processes of their own, in turns, and print medians as a Markdown table."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished process: wall time, peak resident memory, and what it printed as JSON."""
+
+    wall_s: float
+    peak_mb: float
+    figures: dict[str, float]
+
+
+def run_once(arguments: Sequence[str]) -> Run:
+    """Run a Python process to its end; its last line of output may be a JSON object."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines = process.stdout.read().splitlines()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall_s = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"{' '.join(arguments)} failed with status {status}")
+    figures = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    return Run(wall_s, usage.ru_maxrss / 1024, figures)
+
+
+def in_turns(
+    contestants: Mapping[str, Sequence[str]], repeats: int, *, warm_up: bool = True
+) -> dict[str, list[Run]]:
+    """Run all contestants once, then again, so that a drifting machine is unfair to none."""
+    runs: dict[str, list[Run]] = {name: [] for name in contestants}
+    for turn in range(repeats + warm_up):
+        for name, arguments in contestants.items():
+            run = run_once(arguments)
+            if turn or not warm_up:  # the first turn fills the disk cache
+                runs[name].append(run)
+    return runs
+
+
+def median(runs: Sequence[Run], figure: str) -> float:
+    """Return the median of ``wall_s``, ``peak_mb`` or a printed figure."""
+    return statistics.median(
+        getattr(run, figure) if hasattr(run, figure) else run.figures[figure] for run in runs
+    )
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a Markdown table under a title."""
+    print(f"\n### {title}\n")
+    print("| " + " | ".join(header) + " |")
+    print("|" + "---|" * len(header))
+    for row in rows:
+        print("| " + " | ".join(str(cell) for cell in row) + " |")
+
+
+def print_machine() -> None:
+    """Print what the figures were measured on."""
+    cpu = "unknown processor"
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text().splitlines()
+        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+        features = next((line for line in lines if line.startswith("flags")), "")
+        cpu = names[0] if names else cpu
+        cpu += " with AMX bfloat16" if "amx_bf16" in features else ""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "terratorch", "dask"))
+    print(
+        f"\nMeasured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores of {cpu}, "
+        f"Python {platform.python_version()}, {packages}."
+    )
