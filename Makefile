@@ -6,6 +6,8 @@ UV := $(BIN)/uv
 READY := $(VENV)/.ready
 
 export UV_PYTHON_DOWNLOADS = never
+# Trust what the machine trusts, as pip does: company proxies have certificates of their own.
+export UV_SYSTEM_CERTS = 1
 
 .PHONY: demo test lint bench lock clean
 
