@@ -219,3 +219,11 @@ def test_resize_counts_the_valid_share_of_each_footprint():
     grid = scene.terramind.embed(fit="resize", **QUICK)
     np.testing.assert_allclose(grid.valid_fraction[:3, 0], [0, 0.8, 1], atol=1e-6)
     assert grid[:, 0].isnull().all() and grid[:, 1:].notnull().all()
+
+
+def test_how_the_source_was_stored_does_not_bind_the_result(tmp_path):
+    xtm.sample_scene(size_px=224).to_zarr(tmp_path / "v2.zarr", zarr_format=2)
+    source = xr.open_dataarray(tmp_path / "v2.zarr", engine="zarr", decode_coords="all", chunks={})
+    embedding = source.terramind.embed(**QUICK)
+    embedding.to_zarr(tmp_path / "v3.zarr", zarr_format=3, consolidated=False)
+    assert embedding.time.encoding["units"] == source.time.encoding["units"]

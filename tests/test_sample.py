@@ -12,9 +12,6 @@ import xarray as xr
 from xr_terramind.sources import landscape
 from xr_terramind.sources.sample import sample_scene
 
-# rioxarray multiplies affine transforms with `*`, which affine 3.1 is about to deprecate.
-pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
-
 ADAPTER_ORDER = ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12"]
 CRC_OF_64_PX = 3375961856
 

@@ -17,7 +17,7 @@ of the pipeline:
 `grid`, `attrs`                 tokens -> labelled, georeferenced DataArray
 `embed`, `arrange`              the recipes that the accessor calls
 `explore`                       embeddings -> pictures
-`accessor`, `catalogue`, `cli`  what users type
+`accessor`, `catalogue`, `cli`  what users type; `files` and `demo` serve the command line
 ==============================  ==================================================================
 """
 

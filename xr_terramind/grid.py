@@ -13,6 +13,8 @@ from xr_terramind.models import PATCH_PX
 from xr_terramind.plan import Plan
 from xr_terramind.windows import Axis
 
+_KEPT_ENCODING = {"units", "calendar", "dtype"}
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -152,9 +154,8 @@ def georeference(
     result = result.rio.write_crs(grid.crs)
     if row_step_px is None or col_step_px is None:
         return result
-    transform = Affine.translation(grid.x0 - grid.dx / 2, grid.y0 - grid.dy / 2) * Affine.scale(
-        grid.dx * col_step_px, grid.dy * row_step_px
-    )
+    west, north = grid.x0 - grid.dx / 2, grid.y0 - grid.dy / 2
+    transform = Affine(grid.dx * col_step_px, 0, west, 0, grid.dy * row_step_px, north)
     return result.rio.write_transform(transform)
 
 
@@ -173,12 +174,20 @@ def kept_coords(source: xr.DataArray, grid: PixelGrid) -> dict[Any, xr.Variable]
     """
     dropped = {source.rio.grid_mapping, "spatial_ref"}
     return {
-        name: coord.variable
+        name: _without_storage(coord.variable)
         for name, coord in source.coords.items()
         if name not in dropped
         and not set(coord.dims) & {"band", "y", "x"}
         and name not in ("band", "y", "x", "feature", "valid_fraction")
     }
+
+
+def _without_storage(variable: xr.Variable) -> xr.Variable:
+    # How times are written is worth keeping; chunks and codecs belong to the file they came from.
+    kept = {key: variable.encoding[key] for key in _KEPT_ENCODING & variable.encoding.keys()}
+    bare = variable.copy(deep=False)
+    bare.encoding = kept
+    return bare
 
 
 def _axis_attrs(source: xr.DataArray, dim: str) -> dict[Any, Any]:

@@ -1,5 +1,7 @@
 """The Hugging Face hub's copy of the weights: cached here, or to be downloaded."""
 
+import queue
+import threading
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -79,8 +81,22 @@ def _ask_once() -> None:
 
     if constants.HF_HUB_OFFLINE:
         return
+    answers: queue.Queue[OSError | None] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT_S):
+                answers.put(None)
+        except HTTPError:
+            answers.put(None)  # an answer, if not a friendly one: the hub is there
+        except OSError as error:
+            answers.put(error)
+
+    # In a thread, as the time-out of urlopen() holds for each address and not for name servers.
+    threading.Thread(target=ask, daemon=True).start()
     try:
-        with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT_S):
-            return
-    except HTTPError:
-        return  # an answer, if not a friendly one: the hub is there
+        error = answers.get(timeout=2 * HUB_TIMEOUT_S)
+    except queue.Empty:
+        raise TimeoutError(f"no answer within {2 * HUB_TIMEOUT_S:g} s") from None
+    if error is not None:
+        raise error

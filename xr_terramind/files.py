@@ -1,0 +1,318 @@
+"""Cubes out of files, embeddings into files: the suffix of a name says which format.
+
+What is written stands under its name only when it is complete: it grows in a hidden folder beside
+it, with a progress bar, and is moved at the end.
+"""
+
+import os
+import re
+from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import rioxarray
+import xarray as xr
+from dask.callbacks import Callback
+from dask.system import CPU_COUNT
+from rich import progress
+from rich.console import Console
+
+from xr_terramind.errors import GridError, SourceError, TerraMindError, did_you_mean, explain
+
+CHUNK_PX = 1024
+"""Edge of the chunks in which sources are read: 50 MB where they hold 12 bands of float32."""
+
+_FORMATS = {".zarr": "Zarr", ".nc": "NetCDF", ".tif": "GeoTIFF", ".tiff": "GeoTIFF"}
+
+_GEOTIFF = {
+    "driver": "GTiff",
+    "tiled": "yes",
+    "interleave": "band",  # a tile of all features together would take 100 MB
+    "compress": "zstd",
+    "predictor": "3",  # the one for floats
+    "bigtiff": "if_safer",
+}
+
+_BLOCK_TASK = re.compile("terramind-embed-[0-9a-f]+")
+
+
+def _format_of(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix in _FORMATS:
+        return _FORMATS[suffix]
+    raise SourceError(
+        explain(
+            f"{str(path)!r}, which ends in {suffix or 'nothing'!r}",
+            ".tif or .tiff (GeoTIFF), .nc (NetCDF) or .zarr (Zarr)",
+            "Rename or convert the file." + did_you_mean(suffix, list(_FORMATS)),
+        )
+    )
+
+
+def open_cube(path: Path) -> xr.DataArray | xr.Dataset:
+    """Open a cube lazily, in chunks that fit what is stored.
+
+    Parameters
+    ----------
+    path : Path
+        A GeoTIFF, NetCDF or Zarr.
+
+    Returns
+    -------
+    xarray.DataArray or xarray.Dataset
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is nothing at `path`.
+    SourceError
+        Where it cannot be read as what its suffix says.
+    """
+    kind = _format_of(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            explain(f"nothing at {str(path)!r}", f"a {kind} on this machine", "Check the path.")
+        )
+    try:
+        return _open_geotiff(path) if kind == "GeoTIFF" else _open_dataset(path, kind)
+    # The libraries below have no error in common; these are how they say "not my format".
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise SourceError(
+            explain(
+                f"{str(path)!r}, which cannot be opened ({type(error).__name__}: {error})",
+                f"a {kind}, as its suffix says",
+                "Look whether the file is complete and its suffix right.",
+            )
+        ) from error
+
+
+def _open_geotiff(path: Path) -> Any:
+    return rioxarray.open_rasterio(path, chunks={"x": CHUNK_PX, "y": CHUNK_PX})
+
+
+def _open_dataset(path: Path, kind: str) -> xr.Dataset:
+    how: dict[str, Any] = {"engine": "netcdf4"}
+    if kind == "Zarr":  # Zarr 3 has no consolidated metadata: xarray would warn of missing ones
+        how = {"engine": "zarr", "consolidated": False}
+    # Opened twice: chunks that split stored ones would read these again and again.
+    with xr.open_dataset(path, decode_coords="all", **how) as stored:
+        chunks = {dim: _chunk_size(stored, dim) for dim in stored.sizes}
+    return xr.open_dataset(path, decode_coords="all", chunks=chunks, **how)
+
+
+def _chunk_size(stored: xr.Dataset, dim: Hashable) -> int:
+    # A multiple of what is stored together: of pixels about CHUNK_PX, of dates as few as there are.
+    together = max(
+        variable.encoding.get("preferred_chunks", {}).get(dim, 1)
+        for variable in stored.variables.values()
+    )
+    is_time = dim in stored.coords and stored.coords[dim].dtype.kind == "M"
+    return together if is_time else together * max(1, CHUNK_PX // together)
+
+
+def check_target(path: Path, source: Path, *, overwrite: bool) -> None:
+    """Refuse a target that could not be written, before anything is computed for it.
+
+    Parameters
+    ----------
+    path : Path
+        Where the embedding is to go.
+    source : Path
+        What it is made of.
+    overwrite : bool
+        Whether `path` may be replaced.
+
+    Raises
+    ------
+    SourceError
+        For a suffix that says no format.
+    OSError
+        For a folder that is missing, or a target that exists.
+    """
+    _format_of(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            explain(f"no folder {str(path.parent)!r}", "one to write into", "Create it first.")
+        )
+    if path.exists() and source.exists() and path.samefile(source):
+        raise FileExistsError(
+            explain(f"{str(path)!r} as input and output", "two names", "Choose another output.")
+        )
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            explain(
+                f"{str(path)!r}, which exists",
+                "a new name",
+                "Choose another one, or pass --overwrite to replace it.",
+            )
+        )
+
+
+def check_embedding(embedding: xr.DataArray, path: Path) -> None:
+    """Refuse an embedding that its format cannot hold: a GeoTIFF is one georeferenced image.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+    path : Path
+
+    Raises
+    ------
+    GridError
+        For a GeoTIFF of a pooled embedding, a time series, or unevenly spaced windows.
+    """
+    if _format_of(path) != "GeoTIFF":
+        return
+    if not {"y", "x"} <= set(embedding.dims):
+        found, remedy = "an embedding pooled to one vector", "Write it to Zarr or NetCDF."
+    elif "time" in embedding.dims:
+        found = f"a time series of {embedding.sizes['time']} dates"
+        remedy = "Choose one date of the cube with cube.isel(time=0), or write to Zarr."
+    elif not _has_even_cells(embedding):
+        found = "cells that are not evenly spaced"
+        remedy = "Write them to Zarr or NetCDF, whose coordinates say where each one lies."
+    else:
+        return
+    raise GridError(explain(found, "one image (feature, y, x) for a GeoTIFF", remedy))
+
+
+def _has_even_cells(embedding: xr.DataArray) -> bool:
+    # Without a CRS no transform is stored; two cells an axis then still have a step.
+    return _has_transform(embedding) or (embedding.rio.crs is None and min(embedding.rio.shape) > 1)
+
+
+def _has_transform(embedding: xr.DataArray) -> bool:
+    mapping = embedding.coords.get(embedding.rio.grid_mapping)
+    return mapping is not None and "GeoTransform" in mapping.attrs
+
+
+def write_embedding(embedding: xr.DataArray, path: Path, console: Console) -> None:
+    """Compute an embedding block by block and write it; what was there is replaced.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+    path : Path
+        Its suffix says the format.
+    console : rich.console.Console
+        Where the progress bar is drawn.
+
+    Raises
+    ------
+    GridError
+        For a GeoTIFF of what is no single georeferenced image.
+    SourceError
+        Where a block cannot be read, embedded or written.
+    """
+    check_embedding(embedding, path)
+    try:
+        with _staged(path) as unfinished, _threads_that_end(), _BlockProgress(console):
+            _WRITERS[_format_of(path)](embedding, unfinished)
+    except TerraMindError:
+        raise
+    # OSError is a disk's and GDAL's word for it, RuntimeError that of NetCDF, Zarr and torch.
+    except (OSError, RuntimeError) as error:
+        cause = error.__cause__ or error  # rasterio only says "see previous exception"
+        raise SourceError(
+            explain(
+                f"a failure while blocks were read, embedded and written "
+                f"({type(cause).__name__}: {cause})",
+                "a complete source, and room for it in memory and on disk",
+                "Look at the source first; a smaller --batch-size needs less memory.",
+            )
+        ) from error
+
+
+@contextmanager
+def _staged(path: Path) -> Iterator[Path]:
+    """Yield a hidden name near `path`; what is written there is moved if nothing fails."""
+    with TemporaryDirectory(
+        dir=path.parent, prefix=f".{path.name}-", ignore_cleanup_errors=True
+    ) as folder:
+        unfinished = Path(folder, path.name)
+        yield unfinished
+        if path.exists():
+            os.replace(path, Path(folder, "replaced"))
+        os.replace(unfinished, path)
+
+
+@contextmanager
+def _threads_that_end() -> Iterator[None]:
+    # Where a task fails, or on Ctrl-C, Dask lets the running ones go on: they would write into a
+    # folder that is being removed. Leaving a pool waits for them.
+    n_threads = dask.config.get("num_workers", None) or CPU_COUNT
+    # Dask would fuse a block with what comes after it, under a name that cannot be counted.
+    settings = {"optimization.fuse.active": False}
+    with ThreadPoolExecutor(n_threads) as pool, dask.config.set(settings, pool=pool):
+        yield
+
+
+class _BlockProgress(Callback):
+    """A progress bar that counts the blocks that Dask has embedded."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._bar = progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("embedding"),
+            progress.BarColumn(),
+            progress.TextColumn("{task.completed:.0f} of {task.total:.0f} blocks,"),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("elapsed,"),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("left"),
+            console=console,
+        )
+
+    def _start_state(self, dsk: Any, state: Any) -> None:
+        n_blocks = sum(map(_is_block, dsk))
+        if n_blocks:  # small computations on the side have none
+            self._task = self._bar.add_task("", total=n_blocks)
+            self._bar.start()
+
+    def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
+        if _is_block(key):
+            self._bar.advance(self._task)
+
+    def _finish(self, dsk: Any, state: Any, errored: bool) -> None:
+        if self._bar.tasks:
+            self._bar.stop()
+
+
+def _is_block(key: Any) -> bool:
+    return isinstance(key, tuple) and bool(_BLOCK_TASK.fullmatch(str(key[0])))
+
+
+def _write_zarr(embedding: xr.DataArray, path: Path) -> None:
+    embedding.to_zarr(path, mode="w", consolidated=False)
+
+
+def _write_netcdf(embedding: xr.DataArray, path: Path) -> None:
+    embedding.to_netcdf(path)
+
+
+def _write_geotiff(embedding: xr.DataArray, path: Path) -> None:
+    # Blocks are smaller than the file's tiles, and a compressed tile that is written twice leaves a
+    # hole in the file: blocks go to a plain array on disk first, and tiles come out of that.
+    store: Any = np.memmap(path.with_name("features"), np.float32, "w+", shape=embedding.shape)
+    da.store(embedding.chunk().data, store, lock=False)
+    names = [f"feature {number}" for number in embedding["feature"].values]
+    embedding.copy(data=store).assign_attrs(long_name=names).rio.to_raster(
+        path,
+        recalc_transform=not _has_transform(embedding),
+        windowed=True,
+        **_GEOTIFF,
+    )
+
+
+_WRITERS: dict[str, Callable[[xr.DataArray, Path], None]] = {
+    "Zarr": _write_zarr,
+    "NetCDF": _write_netcdf,
+    "GeoTIFF": _write_geotiff,
+}
