@@ -236,7 +236,7 @@ def test_invalid_pixels_enter_as_the_band_mean(registry, examples, tmp_path):
 
 
 def test_random_weights_are_drawn_as_terratorch_draws_them(registry):
-    from xr_terramind.weights import random_weights
+    from xr_terramind.random_weights import random_weights
 
     key = "terramind_v1_small"
     theirs = registry.build(key, modalities=["S2L2A"]).state_dict()

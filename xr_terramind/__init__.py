@@ -6,16 +6,19 @@ of the pipeline:
 ==============================  ==================================================================
 `sources.sample`                a synthetic Sentinel-2 scene
 `bands`, `models`               what TerraMind was trained on, and in which sizes it comes
-`geometry`, `cube`              find a cube's grid, dimensions, bands and nodata; arrange them
+`dims`, `geometry`, `cube`      find a cube's dimensions, grid, bands and nodata; arrange them
 `values`, `check`, `report`     check a cube, say what was found
 `choices`, `options`            what a caller may choose, and where defaults come from
 `windows`, `plan`               which pixels each window reads, which windows share a task
-`hub`, `weights`, `encoder`     model name -> file -> verified state dict -> torch module
-`runner`, `inference`           a loaded encoder; blocks of pixels -> blocks of tokens
+`hub`, `weights`, `encoder`     model name -> file -> verified state dict -> torch module;
+`random_weights`                or drawn, the same in every process
+`statistics`, `device`          what pixels are scaled by; where, and in which number format
+`request`, `runner`             what a worker needs to know; a loaded encoder
+`inference`                     blocks of pixels -> blocks of tokens
 `engines`                       other ways to run the same encoder
 `lazy`                          the Dask graph
 `grid`, `attrs`                 tokens -> labelled, georeferenced DataArray
-`embed`, `arrange`              the recipes that the accessor calls
+`embed`, `estimate`, `arrange`  the recipes that the accessor calls
 `explore`                       embeddings -> pictures
 `accessor`, `catalogue`, `cli`  what users type; `files` and `demo` serve the command line
 ==============================  ==================================================================

@@ -5,7 +5,7 @@ from typing import Any, Unpack
 
 import xarray as xr
 
-from xr_terramind import arrange, embed, explore
+from xr_terramind import arrange, embed, estimate, explore
 from xr_terramind.choices import EmbedKeywords
 from xr_terramind.report import InputReport, PlanReport
 
@@ -153,7 +153,7 @@ class TerraMindAccessor:
         PlanReport
             Windows, patches, blocks, tasks, shape and bytes of the output, memory a task.
         """
-        return embed.plan_embedding(self._obj, output=output, **options)
+        return estimate.plan_embedding(self._obj, output=output, **options)
 
     def to_rgb(self, *, robust: bool = True, seed: int = 0) -> xr.DataArray:
         """Show the three strongest directions of an embedding as red, green and blue.

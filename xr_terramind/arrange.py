@@ -6,7 +6,8 @@ import xarray as xr
 
 from xr_terramind.bands import modality_of
 from xr_terramind.check import check_cube
-from xr_terramind.cube import arrange_bands, as_dataarray, lone_band, name_band_dim
+from xr_terramind.cube import arrange_bands
+from xr_terramind.dims import as_dataarray, lone_band, name_band_dim
 from xr_terramind.options import resolve_options
 from xr_terramind.report import InputReport
 

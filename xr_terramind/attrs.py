@@ -10,7 +10,7 @@ from xr_terramind.choices import EmbedOptions
 from xr_terramind.cube import Cube
 from xr_terramind.models import PATCH_PX
 from xr_terramind.plan import Plan
-from xr_terramind.runner import EncodeRequest
+from xr_terramind.request import EncodeRequest
 from xr_terramind.version import __version__
 
 _SOURCE_ATTRS = (

@@ -8,15 +8,8 @@ import xarray as xr
 from dask.base import compute
 
 from xr_terramind.bands import Modality, invalid_pixels
-from xr_terramind.cube import (
-    Cube,
-    arrange_bands,
-    as_dataarray,
-    canonical_dims,
-    check_dtype,
-    lone_band,
-    nodata_values,
-)
+from xr_terramind.cube import Cube, arrange_bands, check_dtype
+from xr_terramind.dims import as_dataarray, canonical_dims, lone_band, nodata_values
 from xr_terramind.errors import TerraMindError, explain
 from xr_terramind.geometry import PixelGrid, pixel_grid, pixel_size_m
 from xr_terramind.report import InputReport, Issue

@@ -4,7 +4,6 @@ import warnings
 from functools import partial
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 
@@ -14,19 +13,21 @@ from xr_terramind.bands import Modality, invalid_pixels, modality_of
 from xr_terramind.check import inspect_cube
 from xr_terramind.choices import EmbedOptions
 from xr_terramind.cube import Cube, arrange_cube
+from xr_terramind.device import resolve_runtime
 from xr_terramind.errors import BandError, TerraMindWarning, explain
-from xr_terramind.grid import cells_of, label
+from xr_terramind.estimate import TASK_NAME, make_plan
+from xr_terramind.grid import cells_of, label, pool_grid
 from xr_terramind.hub import download
 from xr_terramind.models import model_spec
 from xr_terramind.options import resolve_options
-from xr_terramind.plan import Plan, plan_resize, plan_windows
-from xr_terramind.report import InputReport, PlanReport
-from xr_terramind.runner import EncodeRequest, resolve_runtime, statistics, verify_weights
+from xr_terramind.plan import Plan
+from xr_terramind.report import InputReport
+from xr_terramind.request import EncodeRequest
+from xr_terramind.runner import verify_weights
+from xr_terramind.statistics import statistics
 from xr_terramind.values import thin, value_issues
 from xr_terramind.weights import locate
 from xr_terramind.windows import AxisBlock
-
-TASK_NAME = "terramind-embed"
 
 
 def embed(obj: xr.DataArray | xr.Dataset, output: str = "grid", **options: Any) -> xr.DataArray:
@@ -121,33 +122,6 @@ def make_request(cube: Cube, options: EmbedOptions) -> EncodeRequest:
     )
 
 
-def make_plan(cube: Cube, options: EmbedOptions) -> Plan:
-    """Lay windows over a cube.
-
-    Parameters
-    ----------
-    cube : Cube
-    options : EmbedOptions
-
-    Returns
-    -------
-    Plan
-    """
-    if options.fit == "resize":
-        pooled = options.output == "windows"
-        return plan_resize(cube.shape, window_px=options.window_size, per_window=pooled)
-    time_chunks = cube.data.chunksizes.get("time", (1,)) if cube.is_lazy else (1,)
-    return plan_windows(
-        cube.shape,
-        window_px=options.window_size,
-        overlap_px=options.overlap,
-        pixel_bytes=cube.data.dtype.itemsize * cube.data.sizes["band"],
-        times_per_chunk=max(time_chunks),
-        per_window=options.output == "windows",
-        in_memory=not cube.is_lazy,
-    )
-
-
 def _run(cube: Cube, plan: Plan, request: EncodeRequest, options: EmbedOptions) -> tuple[Any, Any]:
     # -> features (time, feature, y, x) and valid fraction (time, y, x), in NumPy or Dask
     n_features = model_spec(request.model).dim
@@ -224,38 +198,6 @@ def _checked(obj: xr.DataArray | xr.Dataset, options: EmbedOptions) -> Cube:
     return cube
 
 
-def pool_grid(grid: xr.DataArray, pooling: str) -> xr.DataArray:
-    """Reduce a grid to one vector for the whole extent.
-
-    Parameters
-    ----------
-    grid : xarray.DataArray
-        Dims ``([time,] feature, y, x)``.
-    pooling : {"mean", "max"}
-        Over the cells that are not NaN.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dims ``([time,] feature)``; NaN where no cell counts. ``valid_fraction`` is the mean over
-        the extent.
-    """
-    over = ["y", "x"]
-    if pooling == "mean":
-        # Summed in float64, so that the chunks of the sum do not show; 0 cells leave NaN.
-        total = grid.sum(over, skipna=True, min_count=1, dtype=np.float64)
-        pooled = total / grid.count(over)
-    else:
-        pooled = grid.fillna(-np.inf).max(over)
-        pooled = pooled.where(pooled > -np.inf)
-    pooled = pooled.astype(np.float32).rename("embedding")
-    pooled.attrs = grid.attrs
-    share = grid.valid_fraction.variable
-    mean_share = share.mean(over, dtype=np.float64).astype(np.float32)
-    mean_share.attrs = share.attrs
-    return pooled.assign_coords(valid_fraction=mean_share)
-
-
 def embed_array(array: np.ndarray, output: str = "pooled", **options: Any) -> np.ndarray:
     """Embed plain NumPy images: rs-embed's tensor backend.
 
@@ -303,59 +245,3 @@ def _check_array(array: np.ndarray, modality: Modality) -> None:
                 "Move the bands to axis -3 and put them in this order.",
             )
         )
-
-
-def plan_embedding(obj: xr.DataArray | xr.Dataset, **options: Any) -> PlanReport:
-    """Say what ``embed`` would run; see `TerraMindAccessor.plan`.
-
-    Parameters
-    ----------
-    obj : xarray.DataArray or xarray.Dataset
-    **options
-        Fields of `EmbedOptions`, ``output`` included.
-
-    Returns
-    -------
-    PlanReport
-    """
-    chosen = resolve_options(**options)
-    modality = modality_of(chosen.modality)
-    report, cube = inspect_cube(obj, modality, window_px=chosen.window_size, fit=chosen.fit)
-    report.raise_for_errors()
-    assert cube is not None  # a report without errors comes with a cube
-    plan = make_plan(cube, chosen)
-    spec = model_spec(chosen.model)
-    n_times, height, width = plan.out_shape
-    has_time = "time" in cube.data.dims
-    cells = () if chosen.output == "pooled" else (height, width)
-    block_px = max(b.read_stop - b.read_start for b in plan.row_blocks) * max(
-        b.read_stop - b.read_start for b in plan.col_blocks
-    )
-    pixel_bytes = cube.data.dtype.itemsize * cube.data.sizes["band"]
-    block_cells = int(np.prod([max(sizes) for sizes in plan.block_sizes]))
-    return PlanReport(
-        windows=plan.n_windows,
-        patches=n_times * plan.rows.n_patches * plan.cols.n_patches,
-        blocks=plan.n_blocks,
-        tasks=_count_tasks(cube, plan),
-        output_shape=(*((n_times,) if has_time else ()), spec.dim, *cells),
-        output_dims=(*(("time",) if has_time else ()), "feature", *(("y", "x") if cells else ())),
-        output_bytes=4 * n_times * spec.dim * int(np.prod(cells)),
-        input_bytes=int(cube.data.nbytes),
-        task_bytes=plan.times_per_block * block_px * pixel_bytes + 4 * (spec.dim + 1) * block_cells,
-        model=chosen.model,
-        model_bytes=4 * spec.parameters(len(modality.bands)),
-    )
-
-
-def _count_tasks(cube: Cube, plan: Plan) -> int:
-    if not cube.is_lazy:
-        return plan.n_blocks
-    data = cube.data if "time" in cube.data.dims else cube.data.expand_dims("time")
-    source: da.Array = data.data
-    results = lazy.map_blocks(source, plan, _no_function, n_features=1, name=TASK_NAME)
-    return len({key for result in results for key in result.__dask_graph__()})
-
-
-def _no_function(pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock) -> np.ndarray:
-    raise NotImplementedError("counted, never run")

@@ -192,3 +192,35 @@ def _without_storage(variable: xr.Variable) -> xr.Variable:
 
 def _axis_attrs(source: xr.DataArray, dim: str) -> dict[Any, Any]:
     return dict(source.coords[dim].attrs) if dim in source.coords else {}
+
+
+def pool_grid(grid: xr.DataArray, pooling: str) -> xr.DataArray:
+    """Reduce a grid to one vector for the whole extent.
+
+    Parameters
+    ----------
+    grid : xarray.DataArray
+        Dims ``([time,] feature, y, x)``.
+    pooling : {"mean", "max"}
+        Over the cells that are not NaN.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims ``([time,] feature)``; NaN where no cell counts. ``valid_fraction`` is the mean over
+        the extent.
+    """
+    over = ["y", "x"]
+    if pooling == "mean":
+        # Summed in float64, so that the chunks of the sum do not show; 0 cells leave NaN.
+        total = grid.sum(over, skipna=True, min_count=1, dtype=np.float64)
+        pooled = total / grid.count(over)
+    else:
+        pooled = grid.fillna(-np.inf).max(over)
+        pooled = pooled.where(pooled > -np.inf)
+    pooled = pooled.astype(np.float32).rename("embedding")
+    pooled.attrs = grid.attrs
+    share = grid.valid_fraction.variable
+    mean_share = share.mean(over, dtype=np.float64).astype(np.float32)
+    mean_share.attrs = share.attrs
+    return pooled.assign_coords(valid_fraction=mean_share)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from xr_terramind.models import PATCH_PX
-from xr_terramind.runner import EncodeRequest, Runner, forward_pass, halve_batch, runner_for
+from xr_terramind.request import EncodeRequest
+from xr_terramind.runner import Runner, forward_pass, halve_batch, runner_for
 from xr_terramind.windows import AxisBlock, Span
 
 

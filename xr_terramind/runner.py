@@ -1,17 +1,18 @@
 """A loaded encoder on its device: one a process, found again by what makes it different."""
 
 import threading
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xr_terramind.bands import Modality, invalid_pixels, modality_of
-from xr_terramind.errors import EngineError, TerraMindWarning, explain
+from xr_terramind.device import affordable_batch, resolve_runtime, warn_of_lowered_float32
+from xr_terramind.errors import EngineError, explain
 from xr_terramind.models import PATCH_PX, ModelSpec, model_spec
+from xr_terramind.request import EncodeRequest
+from xr_terramind.statistics import band_means, statistics
 from xr_terramind.weights import WeightsRef, read_weights
 
 if TYPE_CHECKING:
@@ -20,108 +21,6 @@ if TYPE_CHECKING:
     from xr_terramind.encoder import TerraMindEncoder
 
     Encoder = Callable[[torch.Tensor], torch.Tensor]
-
-MAX_BATCH_CPU = 8
-"""More windows a forward pass gain nothing on a CPU, and cost memory."""
-
-MAX_BATCH_GPU = 256
-
-_MEMORY_SHARE = 0.25  # of what is free; the rest is for blocks that wait and for other workers
-_LIVE_TENSORS = 16  # float32 copies of the token tensor that live at once within a block
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodeRequest:
-    """All that a worker needs to know to encode a block; small, hashable, without a model.
-
-    Attributes
-    ----------
-    model, modality : str
-    weights : WeightsRef
-    layer : int
-    engine, device, precision : str
-        ``"auto"`` is settled on the machine that encodes.
-    normalize : str
-    clip : tuple of float or None
-    nodata : tuple of float
-        Raw values that stand for no data.
-    window_px : int
-    batch_size : int or "auto"
-    min_valid_fraction : float
-    pooling : {"mean", "max"} or None
-        None returns a vector a patch, otherwise one a window.
-    flip_y, flip_x : bool
-        The cube's first row lies south, its first column east: windows are turned north up for
-        the model, and their tokens back.
-    """
-
-    model: str
-    modality: str
-    weights: WeightsRef
-    layer: int = -1
-    engine: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    normalize: str = "zscore"
-    clip: tuple[float, float] | None = None
-    nodata: tuple[float, ...] = ()
-    window_px: int = 224
-    batch_size: int | Literal["auto"] = "auto"
-    min_valid_fraction: float = 0.0
-    pooling: str | None = None
-    flip_y: bool = False
-    flip_x: bool = False
-
-    @property
-    def flips(self) -> tuple[int, ...]:
-        """The axes of an image (..., y, x) that are turned."""
-        return (-2,) * self.flip_y + (-1,) * self.flip_x
-
-
-class Runtime(NamedTuple):
-    """What ``"auto"`` became on this machine."""
-
-    engine: str
-    device: str
-    precision: str
-
-
-def resolve_runtime(engine: str, device: str, precision: str) -> Runtime:
-    """Settle ``"auto"`` and refuse what this machine does not have.
-
-    Parameters
-    ----------
-    engine, device, precision : str
-        As in `EncodeRequest`.
-
-    Returns
-    -------
-    Runtime
-
-    Raises
-    ------
-    EngineError
-        For a device that is not there, or a precision that it does not have.
-    """
-    import torch
-
-    has_mps = torch.backends.mps.is_available()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
-    kind, _, index = device.partition(":")
-    n_devices = {"cuda": torch.cuda.device_count(), "mps": int(has_mps), "cpu": 1}[kind]
-    if int(index or 0) >= n_devices:
-        raise EngineError(
-            explain(
-                f"device={device!r} on a machine with {n_devices} {kind} devices",
-                "a device that torch can see",
-                "Use device='auto', or install a build of torch for your GPU.",
-            )
-        )
-    if precision == "auto":
-        fast = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bfloat16" if fast else "float16" if kind == "cuda" else "float32"
-    return Runtime("torch" if engine == "auto" else engine, device, precision)
 
 
 class Runner:
@@ -141,7 +40,7 @@ class Runner:
         runtime = resolve_runtime(request.engine, request.device, request.precision)
         self.device = runtime.device
         self.dtype: torch.dtype = getattr(torch, runtime.precision)
-        _warn_of_lowered_float32(self.dtype)
+        warn_of_lowered_float32(self.dtype)
         mean, std = statistics(self.spec, self.modality, request.normalize)
         fill = band_means(self.spec, self.modality)
         self.mean, self.std, self.fill = (  # each (band, 1, 1)
@@ -164,7 +63,7 @@ class Runner:
         """
         size = request.batch_size
         if size == "auto":
-            size = _affordable_batch(self.spec, self.modality, request.window_px, self.device)
+            size = affordable_batch(self.spec, self.modality, request.window_px, self.device)
         return min(size, self.batch_limit or size)
 
     def upload(
@@ -219,74 +118,6 @@ class Runner:
         grid = encoded.reshape(-1, rows, cols, self.spec.dim)
         # Features stand behind y and x here, so that the axes are one further from the end.
         return grid.flip([axis - 1 for axis in request.flips]) if request.flips else grid
-
-
-def _warn_of_lowered_float32(dtype: "torch.dtype") -> None:
-    import torch
-
-    # The switch is the user's, and comparisons within a process should agree: it is left alone.
-    lowered = torch.get_float32_matmul_precision()
-    if dtype == torch.float32 and lowered != "highest":
-        warnings.warn(
-            explain(
-                f"torch's float32 matrix precision set to {lowered!r} in this process "
-                "(importing TerraTorch does that)",
-                "'highest': on CPUs and GPUs with bfloat16 or TF32 units, features otherwise "
-                "differ by some 0.02",
-                "Call torch.set_float32_matmul_precision('highest') before embedding.",
-            ),
-            TerraMindWarning,
-            stacklevel=2,
-        )
-
-
-def statistics(
-    spec: ModelSpec, modality: Modality, normalize: str
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return what is subtracted and divided by, band by band.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-    modality : Modality
-    normalize : str
-        ``"zscore"``, ``"raw"`` or ``"none"``.
-
-    Returns
-    -------
-    mean, std : tuple of float
-
-    Raises
-    ------
-    EngineError
-        Where the model was not pretrained on the modality.
-    """
-    if normalize != "zscore":
-        return (0.0,) * len(modality.bands), (1.0,) * len(modality.bands)
-    if spec.statistics not in modality.statistics:
-        raise EngineError(
-            explain(
-                f"model={spec.key!r} with modality={modality.name!r}",
-                "S2L2A: version 0.1 was pretrained on no other raw modality",
-                "Use a terramind_v1 model, or normalize='raw' with values that you scaled.",
-            )
-        )
-    return modality.statistics[spec.statistics]
-
-
-def band_means(spec: ModelSpec, modality: Modality) -> tuple[float, ...]:
-    """Return what stands in for an invalid pixel, in raw values.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-    modality : Modality
-
-    Returns
-    -------
-    tuple of float
-    """
-    return modality.statistics.get(spec.statistics, modality.statistics["v1"])[0]
 
 
 def torch_ready(raw: np.ndarray) -> np.ndarray:
@@ -394,21 +225,6 @@ def runner_for(request: EncodeRequest) -> Runner:
 @lru_cache(maxsize=4)
 def _load_runner(key: EncodeRequest) -> Runner:
     return Runner(key)
-
-
-def _affordable_batch(spec: ModelSpec, modality: Modality, window_px: int, device: str) -> int:
-    tokens = (window_px // PATCH_PX) ** 2
-    image_bytes = 3 * 4 * len(modality.bands) * window_px**2  # raw, normalised, cut
-    window_bytes = image_bytes + 4 * _LIVE_TENSORS * tokens * spec.dim
-    if device.startswith("cuda"):
-        import torch
-
-        free_bytes, limit = torch.cuda.mem_get_info(torch.device(device))[0], MAX_BATCH_GPU
-    else:
-        import psutil
-
-        free_bytes, limit = psutil.virtual_memory().available, MAX_BATCH_CPU
-    return max(1, min(limit, int(_MEMORY_SHARE * free_bytes / window_bytes)))
 
 
 def halve_batch(runner: Runner, size: int, error: Exception) -> None:

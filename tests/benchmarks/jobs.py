@@ -14,7 +14,7 @@ def write_weights(folder: Path, key: str = SMALL) -> Path:
     from xr_terramind.bands import MODALITIES
     from xr_terramind.encoder import TerraMindEncoder
     from xr_terramind.models import MODELS
-    from xr_terramind.weights import random_weights
+    from xr_terramind.random_weights import random_weights
 
     with torch.device("meta"):
         encoder = TerraMindEncoder(MODELS[key], MODALITIES["S2L2A"].embedding, 12)

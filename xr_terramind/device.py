@@ -1,0 +1,120 @@
+"""Devices: which one, in which number format, how many windows at once."""
+
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+from xr_terramind.bands import Modality
+from xr_terramind.errors import EngineError, TerraMindWarning, explain
+from xr_terramind.models import PATCH_PX, ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_BATCH_CPU = 8
+"""More windows a forward pass gain nothing on a CPU, and cost memory."""
+
+MAX_BATCH_GPU = 256
+
+_MEMORY_SHARE = 0.25  # of what is free; the rest is for blocks that wait and for other workers
+_LIVE_TENSORS = 16  # float32 copies of the token tensor that live at once within a block
+
+
+class Runtime(NamedTuple):
+    """What ``"auto"`` became on this machine."""
+
+    engine: str
+    device: str
+    precision: str
+
+
+def resolve_runtime(engine: str, device: str, precision: str) -> Runtime:
+    """Settle ``"auto"`` and refuse what this machine does not have.
+
+    Parameters
+    ----------
+    engine, device, precision : str
+        As in `EncodeRequest`.
+
+    Returns
+    -------
+    Runtime
+
+    Raises
+    ------
+    EngineError
+        For a device that is not there, or a precision that it does not have.
+    """
+    import torch
+
+    has_mps = torch.backends.mps.is_available()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    kind, _, index = device.partition(":")
+    n_devices = {"cuda": torch.cuda.device_count(), "mps": int(has_mps), "cpu": 1}[kind]
+    if int(index or 0) >= n_devices:
+        raise EngineError(
+            explain(
+                f"device={device!r} on a machine with {n_devices} {kind} devices",
+                "a device that torch can see",
+                "Use device='auto', or install a build of torch for your GPU.",
+            )
+        )
+    if precision == "auto":
+        fast = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bfloat16" if fast else "float16" if kind == "cuda" else "float32"
+    return Runtime("torch" if engine == "auto" else engine, device, precision)
+
+
+def warn_of_lowered_float32(dtype: "torch.dtype") -> None:
+    """Warn where torch computes float32 products with fewer digits.
+
+    Parameters
+    ----------
+    dtype : torch.dtype
+        Of the encoder.
+    """
+    import torch
+
+    # The switch is the user's, and comparisons within a process should agree: it is left alone.
+    lowered = torch.get_float32_matmul_precision()
+    if dtype == torch.float32 and lowered != "highest":
+        warnings.warn(
+            explain(
+                f"torch's float32 matrix precision set to {lowered!r} in this process "
+                "(importing TerraTorch does that)",
+                "'highest': on CPUs and GPUs with bfloat16 or TF32 units, features otherwise "
+                "differ by some 0.02",
+                "Call torch.set_float32_matmul_precision('highest') before embedding.",
+            ),
+            TerraMindWarning,
+            stacklevel=2,
+        )
+
+
+def affordable_batch(spec: ModelSpec, modality: Modality, window_px: int, device: str) -> int:
+    """Choose how many windows fit into a share of the memory that is free now.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    modality : Modality
+    window_px : int
+    device : str
+
+    Returns
+    -------
+    int
+        From 1 to ``MAX_BATCH_CPU`` or ``MAX_BATCH_GPU``.
+    """
+    tokens = (window_px // PATCH_PX) ** 2
+    image_bytes = 3 * 4 * len(modality.bands) * window_px**2  # raw, normalised, cut
+    window_bytes = image_bytes + 4 * _LIVE_TENSORS * tokens * spec.dim
+    if device.startswith("cuda"):
+        import torch
+
+        free_bytes, limit = torch.cuda.mem_get_info(torch.device(device))[0], MAX_BATCH_GPU
+    else:
+        import psutil
+
+        free_bytes, limit = psutil.virtual_memory().available, MAX_BATCH_CPU
+    return max(1, min(limit, int(_MEMORY_SHARE * free_bytes / window_bytes)))
