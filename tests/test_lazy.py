@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xr_terramind as xtm
-from xr_terramind.errors import GridError
 from xr_terramind.lazy import map_blocks, pieces
 from xr_terramind.plan import plan_windows
 
@@ -175,14 +174,6 @@ def test_plain_to_zarr_takes_the_chunks(tmp_path):
     lazy.to_zarr(
         tmp_path / "e.zarr", compute=False, consolidated=False
     )  # refuses chunks of unequal size
-
-
-def test_unknown_chunk_sizes_are_an_error_with_a_remedy():
-    source = da.ones((4, 2, 64, 64), chunks=1)
-    source = source[da.from_array([True, True, False, True], chunks=2)]
-    plan = plan_windows((3, 64, 64), window_px=64, overlap_px=0, pixel_bytes=8)
-    with pytest.raises(GridError, match="compute_chunk_sizes"):
-        map_blocks(source, plan, patch_means, n_features=2, name="means")
 
 
 @given(

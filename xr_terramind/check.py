@@ -8,7 +8,7 @@ import xarray as xr
 from dask.base import compute
 
 from xr_terramind.bands import Modality, invalid_pixels
-from xr_terramind.cube import Cube, arrange_bands, check_dtype
+from xr_terramind.cube import Cube, arrange_bands, check_dtype, check_sizes
 from xr_terramind.dims import as_dataarray, canonical_dims, lone_band, nodata_values
 from xr_terramind.errors import TerraMindError, explain
 from xr_terramind.geometry import PixelGrid, pixel_grid, pixel_size_m
@@ -57,7 +57,9 @@ def inspect_cube(
             return None
 
     def dims() -> xr.DataArray:
-        return canonical_dims(lone_band(as_dataarray(obj), modality))
+        array = canonical_dims(lone_band(as_dataarray(obj), modality))
+        check_sizes(array)
+        return array
 
     array = attempt("dims", dims)
     facts = {"modality": f"{modality.name} ({modality.unit})"}

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, cast
 from xr_terramind.bands import modality_of
 from xr_terramind.errors import EngineError, GridError, did_you_mean, explain
 from xr_terramind.models import PRETRAINING_PX, model_spec
+from xr_terramind.statistics import statistics
 from xr_terramind.windows import check_window
 
 Output = Literal["grid", "windows", "pooled"]
@@ -225,7 +226,7 @@ def check_together(options: EmbedOptions) -> None:
     Raises
     ------
     EngineError
-        For a layer that the model does not have.
+        For a layer that the model does not have, or a modality that it was not pretrained on.
     GridError
         For a window or overlap that would cut patches, or an overlap without windows.
     """
@@ -239,6 +240,7 @@ def check_together(options: EmbedOptions) -> None:
                 "-1 is the last block, through the final norm.",
             )
         )
+    statistics(model_spec(options.model), modality_of(options.modality), options.normalize)
     if options.fit == "resize" and options.overlap:
         raise GridError(
             explain(

@@ -1,5 +1,6 @@
 """Arrange a source cube: find its dimensions, bands, pixel grid and nodata values."""
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -118,7 +119,7 @@ def arrange_bands(
                 )
             )
         order, names = list(range(n_bands)), list(modality.bands)
-        assumed = True
+        assumed = n_bands > 1  # a single band has only one order
     else:
         order = match_bands(names, modality, pick=pick)
         # What an earlier arrange() had to assume stays an assumption.
@@ -150,8 +151,6 @@ def check_dtype(array: xr.DataArray) -> None:
     ------
     ValueRangeError
         For strings, complex numbers, booleans, times and objects.
-    GridError
-        For a cube without a pixel.
     """
     if array.dtype.kind not in "iuf":
         raise ValueRangeError(
@@ -159,6 +158,27 @@ def check_dtype(array: xr.DataArray) -> None:
                 f"values of dtype {array.dtype}",
                 "integers or floats",
                 "Convert them with cube.astype('float32').",
+            )
+        )
+
+
+def check_sizes(array: xr.DataArray) -> None:
+    """Refuse a cube without a pixel, or of a size that nobody knows yet.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+
+    Raises
+    ------
+    GridError
+    """
+    if any(math.isnan(size) for size in array.shape):
+        raise GridError(
+            explain(
+                f"a cube of shape {array.shape}, whose chunk sizes are unknown",
+                "sizes that are known before anything is computed",
+                "Call compute_chunk_sizes() on its Dask array first.",
             )
         )
     empty = [str(dim) for dim, size in array.sizes.items() if size == 0]
@@ -190,6 +210,7 @@ def arrange_cube(obj: xr.DataArray | xr.Dataset, modality: Modality) -> Cube:
         Where bands, dimensions, grid or dtype do not fit.
     """
     array = canonical_dims(lone_band(as_dataarray(obj), modality))
+    check_sizes(array)
     check_dtype(array)
     data, names, assumed = arrange_bands(array, modality)
     return Cube(data, modality, names, assumed, pixel_grid(array), nodata_values(array))

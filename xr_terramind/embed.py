@@ -24,7 +24,6 @@ from xr_terramind.plan import Plan
 from xr_terramind.report import InputReport
 from xr_terramind.request import EncodeRequest
 from xr_terramind.runner import verify_weights
-from xr_terramind.statistics import statistics
 from xr_terramind.values import thin, value_issues
 from xr_terramind.weights import locate
 from xr_terramind.windows import AxisBlock
@@ -86,10 +85,9 @@ def make_request(cube: Cube, options: EmbedOptions) -> EncodeRequest:
     Raises
     ------
     WeightsError, EngineError
-        For weights, devices and statistics that are not there.
+        For weights and devices that are not there.
     """
     spec = model_spec(options.model)
-    statistics(spec, cube.modality, options.normalize)
     weights = locate(options.weights, spec)
     if weights.kind == "hub" and not weights.sha256 and not cube.is_lazy:
         download(spec)

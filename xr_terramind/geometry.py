@@ -8,6 +8,7 @@ import rioxarray  # noqa: F401 - registers the .rio accessor that reads CRS and 
 import xarray as xr
 from affine import Affine
 from pyproj import Geod, Transformer
+from pyproj.exceptions import CRSError as ProjCRSError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
@@ -69,14 +70,6 @@ def pixel_grid(array: xr.DataArray) -> PixelGrid:
     """
     crs = crs_of(array)
     transform = _geo_transform(array)
-    if transform is not None and (transform.b or transform.d):
-        raise GridError(
-            explain(
-                f"a rotated transform {tuple(transform)[:6]}",
-                "a grid whose rows and columns follow the axes of its CRS",
-                "Resample it with cube.rio.reproject(cube.rio.crs).",
-            )
-        )
     x_hint = (transform.c + transform.a / 2, transform.a) if transform else None
     y_hint = (transform.f + transform.e / 2, transform.e) if transform else None
     x0, dx = _axis(array, "x", x_hint)
@@ -92,7 +85,28 @@ def _geo_transform(array: xr.DataArray) -> Affine | None:
     text = None if mapping is None else mapping.attrs.get("GeoTransform")
     if text is None:
         return None
-    return Affine.from_gdal(*(float(number) for number in str(text).split()))
+    try:
+        numbers = [float(number) for number in str(text).split()]
+    except ValueError:
+        numbers = []
+    x_west, dx, row_turn, y_north, col_turn, dy = numbers if len(numbers) == 6 else 6 * [math.nan]
+    if not math.isfinite(x_west + dx + row_turn + y_north + col_turn + dy) or not dx or not dy:
+        raise GridError(
+            explain(
+                f"the GeoTransform {text!r}",
+                "six finite numbers, GDAL's order, with steps that are not 0",
+                "Write the right one with cube.rio.write_transform(...).",
+            )
+        )
+    if row_turn or col_turn:
+        raise GridError(
+            explain(
+                f"a rotated transform, GeoTransform={text!r}",
+                "a grid whose rows and columns follow the axes of its CRS",
+                "Resample it with cube.rio.reproject(cube.rio.crs).",
+            )
+        )
+    return Affine(dx, 0, x_west, 0, dy, y_north)
 
 
 def _axis(
@@ -111,6 +125,8 @@ def _axis(
             )
         )
     values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise _uneven(dim, "some values are not finite")
     if size == 1:
         if from_transform:
             return float(values[0]), from_transform[1]
@@ -122,16 +138,19 @@ def _axis(
         return float(values[0]), 1.0 if dim == "x" else -1.0
     step = float(values[-1] - values[0]) / (size - 1)
     off = np.abs(values - (values[0] + step * np.arange(size))).max()
-    if not step or not off <= _IRREGULAR_PX * abs(step):  # `not <=` also refuses NaN
-        raise GridError(
-            explain(
-                f"a coordinate {dim} that is unevenly spaced (by up to {off:.3g}, "
-                f"at a mean step of {step:.3g})",
-                "one step from each pixel to the next",
-                "Resample the cube to a regular grid, for example with cube.rio.reproject(...).",
-            )
-        )
+    if not step or off > _IRREGULAR_PX * abs(step):
+        raise _uneven(dim, f"by up to {off:.3g}, at a mean step of {step:.3g}")
     return float(values[0]), step
+
+
+def _uneven(dim: str, how: str) -> GridError:
+    return GridError(
+        explain(
+            f"a coordinate {dim} that is unevenly spaced ({how})",
+            "one step from each pixel to the next",
+            "Resample the cube to a regular grid, for example with cube.rio.reproject(...).",
+        )
+    )
 
 
 def crs_of(array: xr.DataArray) -> CRS | None:
@@ -152,7 +171,7 @@ def crs_of(array: xr.DataArray) -> CRS | None:
     """
     try:
         return array.rio.crs
-    except CRSError as error:
+    except (CRSError, ProjCRSError) as error:
         raise GridError(
             explain(
                 f"a CRS that cannot be read ({error})",

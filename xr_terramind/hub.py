@@ -3,8 +3,6 @@
 import queue
 import threading
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from xr_terramind.errors import WeightsError, explain
 from xr_terramind.models import ModelSpec
@@ -57,7 +55,7 @@ def download(spec: ModelSpec) -> Path:
     failures: tuple[type[Exception], ...] = (HfHubHTTPError, OSError, ValueError)
     failures += tuple(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
     try:
-        _ask_once()
+        _ask_once(spec, failures)
         return Path(hf_hub_download(spec.hub_id, spec.hub_file))
     except failures as error:
         reason = str(error).strip().splitlines()
@@ -75,24 +73,26 @@ def download(spec: ModelSpec) -> Path:
         ) from error
 
 
-def _ask_once() -> None:
+def _ask_once(spec: ModelSpec, failures: tuple[type[Exception], ...]) -> None:
     # hf_hub_download() repeats its first question for up to a minute where nobody answers.
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
 
     if constants.HF_HUB_OFFLINE:
         return
-    answers: queue.Queue[OSError | None] = queue.Queue()
+    answers: queue.Queue[Exception | None] = queue.Queue()
 
     def ask() -> None:
         try:
-            with urlopen(Request(constants.ENDPOINT, method="HEAD"), timeout=HUB_TIMEOUT_S):
-                answers.put(None)
-        except HTTPError:
-            answers.put(None)  # an answer, if not a friendly one: the hub is there
-        except OSError as error:
+            get_hf_file_metadata(hf_hub_url(spec.hub_id, spec.hub_file), timeout=HUB_TIMEOUT_S)
+        except HfHubHTTPError:
+            answers.put(None)  # an answer, if not a friendly one: the download will say what it is
+        except failures as error:
             answers.put(error)
+        else:
+            answers.put(None)
 
-    # In a thread, as the time-out of urlopen() holds for each address and not for name servers.
+    # In a thread, as a client's time-out holds for each address and not for name servers.
     threading.Thread(target=ask, daemon=True).start()
     try:
         error = answers.get(timeout=2 * HUB_TIMEOUT_S)

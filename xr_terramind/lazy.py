@@ -20,7 +20,6 @@ from dask.array.core import concatenate3
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from xr_terramind.errors import GridError, explain
 from xr_terramind.plan import Plan
 from xr_terramind.windows import AxisBlock
 
@@ -73,7 +72,7 @@ def map_blocks(
     Parameters
     ----------
     source : dask.array.Array, shape (time, band, y, x)
-        In any chunks.
+        In any chunks of known sizes.
     plan : Plan
         The blocks, and the chunks of the results.
     function : callable
@@ -90,20 +89,7 @@ def map_blocks(
         All but the last of the function's outputs.
     last : dask.array.Array, shape (time, y, x)
         The last of them.
-
-    Raises
-    ------
-    GridError
-        Where Dask does not know the sizes of the source's chunks.
     """
-    if any(np.isnan(size) for sizes in source.chunks for size in sizes):
-        raise GridError(
-            explain(
-                "a cube whose chunk sizes are unknown",
-                "sizes that are known before anything is computed",
-                "Call compute_chunk_sizes() on its Dask array first.",
-            )
-        )
     token = tokenize(source.name, plan, function, n_features)
     blocks = f"{name}-{token}"
     reads: Any = [source]  # Dask's own Array does not meet Dask's own protocol for mypy

@@ -4,7 +4,7 @@ Explicit argument > `set_options` > ``XR_TERRAMIND_*`` > ``RS_EMBED_TERRAMIND_*`
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from types import TracebackType
 from typing import Any
@@ -40,22 +40,24 @@ _ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
 }
 
 
+def _set_in_environment(name: str) -> Iterator[tuple[str, str]]:
+    if name in _ENVIRONMENT:
+        for prefix in ("XR_TERRAMIND_", "RS_EMBED_TERRAMIND_"):
+            variable = prefix + _ENVIRONMENT[name][0]
+            if os.environ.get(variable):
+                yield variable, os.environ[variable]
+
+
 def _from_environment(name: str) -> Any:
-    if name not in _ENVIRONMENT:
-        return None
-    suffix, read = _ENVIRONMENT[name]
-    for prefix in ("XR_TERRAMIND_", "RS_EMBED_TERRAMIND_"):
-        text = os.environ.get(prefix + suffix)
-        if not text:
-            continue
+    for variable, text in _set_in_environment(name):
         try:
-            return _SETTINGS[name](name, read(text))
+            return _SETTINGS[name](name, _ENVIRONMENT[name][1](text))
         except (ValueError, KeyError) as error:
             raise EngineError(
                 explain(
-                    f"the environment variable {prefix}{suffix}={text!r}",
+                    f"the environment variable {variable}={text!r}",
                     f"a value that {name!r} can have",
-                    f"Correct it, or unset {prefix}{suffix}."
+                    f"Correct it, or unset {variable}."
                     + (f" ({error})" if isinstance(error, TerraMindError) else ""),
                 )
             ) from error
@@ -128,7 +130,18 @@ def resolve_options(**given: Any) -> EmbedOptions:
         for field in fields(EmbedOptions)
     }
     options = EmbedOptions(**values)
-    check_together(options)
+    try:
+        check_together(options)
+    except TerraMindError as error:
+        read = [
+            f"{variable}={text!r}"
+            for name in _ENVIRONMENT.keys() - given.keys() - _current.keys()
+            if name in values
+            for variable, text in _set_in_environment(name)
+        ]
+        if not read:
+            raise
+        raise type(error)(f"{error} The environment has {', '.join(sorted(read))}.") from error
     return options
 
 

@@ -132,8 +132,10 @@ def torch_ready(raw: np.ndarray) -> np.ndarray:
     ndarray
         The same array where nothing has to change.
     """
-    if raw.dtype.itemsize == 8 or raw.dtype == np.float16:
-        return np.ascontiguousarray(raw, dtype=np.float32)  # some devices have no float64
+    if raw.dtype.itemsize >= 8 or raw.dtype == np.float16:
+        # Some devices have no float64. Nodata such as -1.8e308 becomes infinite, and so invalid.
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(raw, dtype=np.float32)
     return np.ascontiguousarray(raw, dtype=raw.dtype.newbyteorder("="))
 
 

@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from safetensors import SafetensorError
+
 from xr_terramind.errors import WeightsError, explain
 from xr_terramind.hub import cached_file, download
 from xr_terramind.models import ModelSpec
@@ -31,6 +33,7 @@ _MAX_KEYS_SHOWN = 6
 _UNREADABLE = (
     *(OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError),
     *(AttributeError, ImportError, pickle.UnpicklingError, zipfile.BadZipFile),
+    SafetensorError,
 )
 
 
@@ -77,15 +80,18 @@ def locate(weights: str, spec: ModelSpec) -> WeightsRef:
     if weights == "pretrained":
         cached = cached_file(spec)
         return WeightsRef("hub", sha256=sha256_of(cached) if cached else "")
-    path = Path(weights).expanduser()
-    if not path.is_file():
+    try:
+        path = Path(weights).expanduser()
+        sha256 = sha256_of(path)
+    except (OSError, ValueError, RuntimeError) as error:  # the last for an unknown ~user
         raise WeightsError(
             explain(
-                f"weights={weights!r}, where there is no file",
+                f"weights={weights!r}, where there is no file to read "
+                f"({type(error).__name__}: {error})",
                 "'pretrained', 'random', or the path of a .pt or .safetensors state dict",
                 "Check the path; relative ones start at the working directory.",
             )
-        )
+        ) from error
     if path.suffix not in (".pt", ".pth", ".safetensors"):
         raise WeightsError(
             explain(
@@ -94,7 +100,7 @@ def locate(weights: str, spec: ModelSpec) -> WeightsRef:
                 "Save the state dict with torch.save or safetensors.torch.save_file.",
             )
         )
-    return WeightsRef("file", str(path.resolve()), sha256_of(path))
+    return WeightsRef("file", str(path.resolve()), sha256)
 
 
 def read_weights(ref: WeightsRef, spec: ModelSpec, shapes: Shapes) -> dict[str, "torch.Tensor"]:
@@ -120,7 +126,7 @@ def read_weights(ref: WeightsRef, spec: ModelSpec, shapes: Shapes) -> dict[str, 
     if ref.kind == "random":
         return random_weights(shapes)
     path = Path(ref.path) if ref.kind == "file" else download(spec)
-    if ref.sha256 and path.is_file() and sha256_of(path) != ref.sha256:
+    if ref.sha256 and path.exists() and sha256_of(path) != ref.sha256:
         raise WeightsError(
             explain(
                 f"{path.name} with SHA-256 {sha256_of(path)[:12]}...",
@@ -269,10 +275,12 @@ def sha256_of(path: Path) -> str:
         64 hexadecimal digits.
     """
     state = os.stat(path)
-    return _sha256(os.path.realpath(path), state.st_size, state.st_mtime_ns)
+    # An archive or `cp -p` can put another file of the same size and date in place.
+    identity = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    return _sha256(os.path.realpath(path), identity)
 
 
 @lru_cache(maxsize=64)
-def _sha256(path: str, size: int, changed_ns: int) -> str:
+def _sha256(path: str, identity: tuple[int, ...]) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
