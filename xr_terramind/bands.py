@@ -7,6 +7,7 @@ Band orders, means and standard deviations are those of TerraTorch 1.2.11
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -319,10 +320,13 @@ def invalid_pixels(values: Array, nodata: Sequence[float], modality: Modality) -
     -------
     ndarray or Tensor of bool, shape (..., y, x)
     """
-    invalid = ~(abs(values) < math.inf).all(axis=-3)  # also true of NaN
+    library = sys.modules[type(values).__module__.partition(".")[0]]  # numpy or torch
+    # The extremes tell both without a temporary of the size of the cube; NaN shows in them, too.
+    low, high = library.amin(values, -3), library.amax(values, -3)
+    invalid = ~((low > -math.inf) & (high < math.inf))
     for value in nodata:
         if not (modality.is_sentinel2 and value == 0):
-            invalid |= (values == value).any(axis=-3)
+            invalid |= (values == value).any(-3)
     if modality.is_sentinel2:
-        invalid |= (values == 0).all(axis=-3)
+        invalid |= (low == 0) & (high == 0)
     return invalid

@@ -10,7 +10,7 @@ from xr_terramind.models import PATCH_PX, ModelSpec
 if TYPE_CHECKING:
     import torch
 
-MAX_BATCH_CPU = 8
+MAX_BATCH_CPU = 12
 """More windows a forward pass gain nothing on a CPU, and cost memory."""
 
 MAX_BATCH_GPU = 256

@@ -176,7 +176,8 @@ _warned: set[tuple[str, str]] = set()
 def _check_values(pixels: np.ndarray, request: EncodeRequest, cube_name: str) -> None:
     modality = modality_of(request.modality)
     values = thin(pixels)
-    issues = value_issues(values, invalid_pixels(values, request.nodata, modality), modality)
+    invalid = invalid_pixels(values, request.nodata, modality)
+    issues = value_issues(values, invalid, modality)
     report = InputReport(tuple(issues), {})
     report.raise_for_errors()
     for issue in report.warnings:

@@ -1,5 +1,8 @@
 """The TerraMind image encoder as one small torch module.
 
+It only ever runs forward, so it adds and activates in place: on a CPU the fresh memory of each
+intermediate costs more than the arithmetic done on it.
+
 A pre-norm vision transformer (Jakubik et al. 2025, arXiv:2504.11171) without a class token. Module
 and parameter names are those of TerraTorch's ``TerraMindViT``, so that its state dicts load as they
 are; a test holds names, shapes and numbers equal.
@@ -70,7 +73,7 @@ class PatchEmbedding(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         tokens = self.proj(cut_patches(pixels))  # (window, patch, feature)
         rows, cols = pixels.shape[-2] // PATCH_PX, pixels.shape[-1] // PATCH_PX
-        return tokens + (self.positions(rows, cols) + self.mod_emb)
+        return tokens.add_(self.positions(rows, cols) + self.mod_emb)
 
     def positions(self, rows: int, cols: int) -> Tensor:
         """Return the position embedding, bicubically interpolated for other window sizes."""
@@ -114,8 +117,9 @@ class Block(nn.Module):
         self.mlp = GatedMlp(spec.dim, spec.hidden) if spec.gated else Mlp(spec.dim, spec.hidden)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + self.attn(self.norm1(tokens))
-        return tokens + self.mlp(self.norm2(tokens))
+        tokens += self.attn(self.norm1(tokens))
+        tokens += self.mlp(self.norm2(tokens))
+        return tokens
 
 
 class Attention(nn.Module):
@@ -144,7 +148,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.fc2(functional.gelu(self.fc1(tokens)))
+        return self.fc2(torch.ops.aten.gelu_(self.fc1(tokens)))
 
 
 class GatedMlp(nn.Module):
@@ -157,7 +161,8 @@ class GatedMlp(nn.Module):
         self.fc3 = nn.Linear(dim, hidden, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return self.fc2(functional.silu(self.fc1(tokens)) * self.fc3(tokens))
+        gate = functional.silu(self.fc1(tokens), inplace=True)
+        return self.fc2(gate.mul_(self.fc3(tokens)))
 
 
 class Norm(nn.Module):

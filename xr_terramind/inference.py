@@ -3,6 +3,7 @@
 Raw integers go to the device as they are; clipping, normalisation and cutting happen there.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from xr_terramind.models import PATCH_PX
 from xr_terramind.request import EncodeRequest
-from xr_terramind.runner import Runner, forward_pass, halve_batch, runner_for
+from xr_terramind.runner import Runner, halve_batch, in_model_thread, runner_for
 from xr_terramind.windows import AxisBlock, Span
 
 
@@ -91,17 +92,25 @@ def _encoded(
     ]
     done = 0
     while done < len(windows):
-        batch = windows[done : done + runner.batch_size(request)]
-        raw = gather_windows(pixels, batch, request.window_px)
-        padding = padding_masks(pixels.shape, batch, request.window_px)
+        left = len(windows) - done
+        # Batches of much the same size: a last one of a window or two would be a slow one.
+        n_batches = math.ceil(left / runner.batch_size(request))
+        batch = windows[done : done + math.ceil(left / n_batches)]
         try:
-            with forward_pass:
-                tokens, valid = encode_windows(runner, raw, padding, request)
+            tokens, valid = in_model_thread(_encode_batch, runner, pixels, batch, request)
         except (RuntimeError, MemoryError) as error:
             halve_batch(runner, len(batch), error)
             continue
         yield batch, tokens, valid
         done += len(batch)
+
+
+def _encode_batch(
+    runner: Runner, pixels: np.ndarray, batch: list[_Window], request: EncodeRequest
+) -> tuple[np.ndarray, np.ndarray]:
+    raw = gather_windows(pixels, batch, request.window_px)
+    padding = padding_masks(pixels.shape, batch, request.window_px)
+    return encode_windows(runner, raw, padding, request)
 
 
 def gather_windows(pixels: np.ndarray, batch: list[_Window], window_px: int) -> np.ndarray:
@@ -187,7 +196,8 @@ def encode_windows(
         seen = valid.flatten(1).any(dim=1)
         tokens = torch.full((n_windows, side, side, runner.spec.dim), torch.nan)
         if seen.any():
-            tokens[seen.cpu()] = runner.tokens(pixels[seen], request).cpu()
+            images = pixels if seen.all() else pixels[seen]
+            tokens[seen.cpu()] = runner.tokens(images, request).cpu()
         return tokens.numpy(), valid.cpu().numpy()
 
 
@@ -211,21 +221,23 @@ def encode_resized(
     ndarray of float32, shape (time, feature + 1, y, x)
         As `encode_block`; the valid fraction is that of each patch's footprint in the source.
     """
+    runner = runner_for(request)
+    return np.stack([in_model_thread(_encode_date, runner, date, request) for date in pixels])
+
+
+def _encode_date(runner: Runner, date: np.ndarray, request: EncodeRequest) -> np.ndarray:
+    # (band, y, x) -> (feature + 1, y, x)
     import torch
     from torch.nn.functional import interpolate
 
-    runner = runner_for(request)
-    side = rows.spans[0].patch_stop
-    out = []
-    for date in pixels:
-        with forward_pass, torch.inference_mode():
-            whole, invalid = runner.upload(date[None], request)
-            valid = footprint_share(~invalid[0].cpu().numpy(), side)
-            size = (request.window_px, request.window_px)
-            image = interpolate(whole, size=size, mode="bilinear", align_corners=False)
-            vectors = runner.tokens(image, request)[0].cpu().numpy()
-        out.append(np.moveaxis(_cells(vectors, valid, request), -1, 0))
-    return np.stack(out).astype(np.float32)
+    side = request.window_px // PATCH_PX
+    size = (request.window_px, request.window_px)
+    with torch.inference_mode():
+        whole, invalid = runner.upload(date[None], request)
+        valid = footprint_share(~invalid[0].cpu().numpy(), side)
+        image = interpolate(whole, size=size, mode="bilinear", align_corners=False)
+        vectors = runner.tokens(image, request)[0].cpu().numpy()
+    return np.moveaxis(_cells(vectors, valid, request), -1, 0).astype(np.float32)
 
 
 def footprint_share(valid: np.ndarray, side: int) -> np.ndarray:

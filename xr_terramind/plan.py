@@ -13,7 +13,10 @@ MAX_BLOCK_BYTES = 256 * 2**20
 WANTED_BLOCKS = 64
 """Blocks that a cube is cut into where bytes allow: some for every worker, a smooth progress."""
 
-MIN_BATCH = 4
+MIN_BLOCKS = 4
+"""Blocks that even a small cube is cut into, unless it has fewer windows."""
+
+MIN_BATCH = 9
 """Windows that a block of a small cube still has, so that the encoder gets batches."""
 
 
@@ -135,7 +138,7 @@ def plan_windows(
     if in_memory:
         times, per_axis = n_times, max(rows.n_windows, cols.n_windows)
     else:
-        few = min(MIN_BATCH, math.ceil(total / (2 * MIN_BATCH)))
+        few = min(MIN_BATCH, math.ceil(total / MIN_BLOCKS))
         wanted = max(few, math.ceil(total / WANTED_BLOCKS))
         times = max(1, min(times_per_chunk, n_times, wanted))
         edge_px = math.isqrt(MAX_BLOCK_BYTES // (pixel_bytes * times))

@@ -1,9 +1,11 @@
 """A loaded encoder on its device: one a process, found again by what makes it different."""
 
+import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from xr_terramind.encoder import TerraMindEncoder
 
     Encoder = Callable[[torch.Tensor], torch.Tensor]
+
+T = TypeVar("T")
 
 
 class Runner:
@@ -86,13 +90,16 @@ class Runner:
         """
         import torch
 
-        pixels = torch.from_numpy(torch_ready(raw)).to(self.device).to(torch.float32)
+        # The copy is ours: what follows works in place, as fresh memory costs more than arithmetic.
+        pixels = torch.from_numpy(torch_ready(raw)).to(self.device).to(torch.float32, copy=True)
         invalid = invalid_pixels(pixels, request.nodata, self.modality)
         if padding is not None:
             invalid |= torch.from_numpy(padding).to(self.device)
         if request.clip is not None:
-            pixels = pixels.clamp(*request.clip)
-        return torch.where(invalid.unsqueeze(-3), self.fill, pixels), invalid
+            pixels.clamp_(*request.clip)
+        if invalid.any():
+            pixels = torch.where(invalid.unsqueeze(-3), self.fill, pixels)
+        return pixels, invalid
 
     def tokens(self, pixels: "torch.Tensor", request: EncodeRequest) -> "torch.Tensor":
         """Normalise windows and encode them, turned north up where the cube is not.
@@ -100,7 +107,7 @@ class Runner:
         Parameters
         ----------
         pixels : Tensor of float32, shape (window, band, y, x)
-            As `upload` returns them, whole patches along y and x.
+            As `upload` returns them, whole patches along y and x; overwritten.
         request : EncodeRequest
 
         Returns
@@ -110,7 +117,7 @@ class Runner:
         """
         import torch
 
-        images = (pixels - self.mean) / self.std
+        images = pixels.sub_(self.mean).div_(self.std)
         if request.flips:
             images = images.flip(request.flips)
         rows, cols = (edge // PATCH_PX for edge in pixels.shape[-2:])
@@ -194,8 +201,32 @@ def _build_encoder(runner: Runner, request: EncodeRequest, engine: str) -> "Enco
 
 _loading = threading.Lock()
 
-forward_pass = threading.Lock()
-"""One forward pass at a time a process: torch has all cores, or the whole GPU, for it already."""
+
+def in_model_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Run a function in the one thread of this process that runs models, and wait for it.
+
+    One forward pass at a time has all cores, or the whole GPU, already. That it is always the same
+    thread matters on a CPU: each thread that calls torch gets compute threads of its own, and those
+    of the last caller would still be spinning while the next one works.
+
+    Parameters
+    ----------
+    function : callable
+    *arguments
+        Of the function.
+
+    Returns
+    -------
+    object
+        What the function returns; what it raises is raised here.
+    """
+    return _model_thread(os.getpid()).submit(function, *arguments).result()
+
+
+@lru_cache(maxsize=1)
+def _model_thread(process_id: int) -> ThreadPoolExecutor:
+    # Keyed by the process: a fork inherits the executor, but not its thread.
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="terramind")
 
 
 def runner_for(request: EncodeRequest) -> Runner:
