@@ -168,7 +168,7 @@ def test_task_names_say_what_runs():
 
 
 def test_plain_to_zarr_takes_the_chunks(tmp_path):
-    cube = xtm.sample_scene(size_px=820, chunks={"x": 224})
+    cube = xtm.sample_scene(size_px=1500, chunks={"x": 500})
     lazy = cube.terramind.embed(overlap=64, **QUICK)
     assert len(lazy.chunks[-1]) > 2
     lazy.to_zarr(
