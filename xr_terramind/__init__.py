@@ -5,6 +5,8 @@ of the pipeline:
 
 ==============================  ==================================================================
 `sources.sample`                a synthetic Sentinel-2 scene
+`sources.earth_engine`          Sentinel-2 from Earth Engine; `sources.region` lays its grid,
+                                `sources.fetch` reads its pixels
 `bands`, `models`               what TerraMind was trained on, and in which sizes it comes
 `dims`, `geometry`, `cube`      find a cube's dimensions, grid, bands and nodata; arrange them
 `values`, `check`, `report`     check a cube, say what was found
@@ -39,6 +41,7 @@ from xr_terramind.errors import (
 )
 from xr_terramind.options import set_options
 from xr_terramind.report import InputReport, Issue, PlanReport
+from xr_terramind.sources.earth_engine import open_s2
 from xr_terramind.sources.sample import sample_scene
 from xr_terramind.version import __version__
 
@@ -59,6 +62,7 @@ __all__ = [
     "download",
     "embed_array",
     "list_models",
+    "open_s2",
     "sample_scene",
     "set_options",
 ]

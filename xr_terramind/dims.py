@@ -21,7 +21,7 @@ _DIM_NAMES = {
 # Grid mappings that a file read without decode_coords="all" leaves among the data variables.
 _GRID_MAPPING_ATTRS = ("crs_wkt", "spatial_ref", "grid_mapping_name")
 
-_NODATA_ATTRS = ("_FillValue", "missing_value", "nodata")
+_NODATA_ATTRS = ("_FillValue", "missing_value", "nodata", "fill_value")
 
 
 def as_dataarray(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
@@ -201,7 +201,8 @@ def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
     Returns
     -------
     tuple of float
-        From ``_FillValue``, ``missing_value`` and ``nodata``; without NaN, which always counts.
+        From ``_FillValue``, ``missing_value``, ``nodata`` and ``fill_value``; without NaN, which
+        always counts.
     """
     found = {
         float(number)

@@ -1,0 +1,247 @@
+"""Read pixels of Earth Engine through Xee: bounded in number, retried, with errors that say where.
+
+Strategy: Xee turns an index into one request a band. Here a pool of threads, one a process, sends
+these requests, so that a chunk's bands come in side by side whatever the number of Dask's threads,
+and never more than `fetch_workers` at once. Xee's own repeats are off: they would multiply with
+those of the client library and with these.
+"""
+
+import http.client
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+
+from xr_terramind.errors import SourceError, explain
+
+TRIES = 5
+FIRST_PAUSE_S = 1.0
+"""Pause before the second try; each further one is twice as long, with some jitter."""
+
+_TRANSIENT_STATUS = frozenset({408, 429, 500, 502, 503, 504})
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class EarthEngineReader:
+    """What Dask indexes: an array whose parts are fetched when they are asked for.
+
+    Attributes
+    ----------
+    variables : mapping of str to xarray.Variable
+        Xee's lazy variables (time, y, x), by band.
+    shape : tuple of int
+        (time, band, y, x), or (band, y, x) for a composite.
+    fill_value : float or None
+        Put where Earth Engine has no pixel; None leaves NaN.
+    fetch_workers : int
+        Requests at once in a process.
+    ee_init : mapping
+        Keywords of ``ee.Initialize`` for processes that have not called it.
+    """
+
+    variables: Mapping[str, Any]
+    shape: tuple[int, ...]
+    fill_value: float | None
+    fetch_workers: int
+    ee_init: Mapping[str, Any]
+
+    dtype = np.dtype(np.float32)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    def __getitem__(self, key: tuple[Any, ...]) -> np.ndarray:
+        initialise(self.ee_init)
+        *time_key, band_key, rows, cols = key
+        names = np.array(list(self.variables))[band_key]
+        place = (time_key[0] if time_key else 0, rows, cols)
+        pool = _pool(os.getpid(), self.fetch_workers)
+        # Futures are asked in order, so that the first band's error is the one that is raised.
+        futures = [pool.submit(self._fetch, str(name), place) for name in np.atleast_1d(names)]
+        bands = [future.result() for future in futures]
+        if np.ndim(names) == 0:
+            return bands[0]
+        return np.stack(bands, axis=1 if time_key and not isinstance(time_key[0], int) else 0)
+
+    def _fetch(self, band: str, key: tuple[Any, ...]) -> np.ndarray:
+        rows, cols = (_words(part) for part in key[1:])
+        pixels = with_retries(
+            lambda: self.variables[band][key].values, f"band {band}, rows {rows}, columns {cols}"
+        )
+        if self.fill_value is not None:
+            pixels = np.where(np.isnan(pixels), np.float32(self.fill_value), pixels)
+        return pixels.astype(np.float32, copy=False)
+
+
+def _words(part: Any) -> str:
+    return f"{part.start or 0} to {part.stop}" if isinstance(part, slice) else str(part)
+
+
+@lru_cache(maxsize=4)
+def _pool(process_id: int, workers: int) -> ThreadPoolExecutor:
+    # Keyed by the process: a fork inherits the executor, but not its threads.
+    return ThreadPoolExecutor(workers, thread_name_prefix="earth-engine")
+
+
+_initialising = threading.Lock()
+
+
+def initialise(ee_init: Mapping[str, Any]) -> None:
+    """Initialise Earth Engine in a worker process that has not.
+
+    Parameters
+    ----------
+    ee_init : mapping
+        Keywords of ``ee.Initialize``.
+
+    Raises
+    ------
+    SourceError
+        Where that fails, saying how to pass what it needs.
+    """
+    import ee
+    from google.auth.exceptions import GoogleAuthError
+
+    with _initialising:
+        if ee.data.is_initialized():
+            return
+        try:
+            ee.Initialize(**ee_init)
+        except (ee.EEException, GoogleAuthError, OSError, ValueError, TypeError) as error:
+            raise SourceError(
+                explain(
+                    f"a worker process in which Earth Engine cannot be initialised with "
+                    f"{sorted(ee_init)} ({type(error).__name__}: {error})",
+                    "the credentials and project that the client's process has",
+                    "Pass them to open_s2(..., ee_init={'project': ..., 'credentials': ...}), "
+                    "or run ee.Initialize() on each worker.",
+                )
+            ) from error
+
+
+def with_retries(request: Callable[[], T], what: str) -> T:
+    """Make a request, again where the fault may pass.
+
+    Parameters
+    ----------
+    request : callable
+    what : str
+        What is asked for, for the error.
+
+    Returns
+    -------
+    object
+        The answer.
+
+    Raises
+    ------
+    SourceError
+        For a fault that does not pass: at once, or after `TRIES`.
+    """
+    import ee
+    import httplib2
+
+    failures = (ee.EEException, OSError, http.client.HTTPException, httplib2.HttpLib2Error)
+    for tried in range(1, TRIES + 1):
+        try:
+            return request()
+        except failures as error:
+            if not is_transient(error) or tried == TRIES:
+                raise describe_failure(error, what, tried) from error
+            # Requests that were refused together must not come back together.
+            time.sleep(FIRST_PAUSE_S * 2 ** (tried - 1) * random.uniform(0.75, 1.25))
+    raise AssertionError("the last try returns or raises")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Say whether the same request may succeed a moment later.
+
+    Parameters
+    ----------
+    error : BaseException
+        As earthengine-api raises it.
+
+    Returns
+    -------
+    bool
+        True for too many requests, server errors, and connections that broke.
+    """
+    import ee
+
+    if isinstance(error, ee.EEException):
+        return status_of(error) in _TRANSIENT_STATUS
+    return True
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status behind an error; the client keeps it only in what it handled.
+
+    Parameters
+    ----------
+    error : BaseException
+
+    Returns
+    -------
+    int or None
+    """
+    for cause in _causes(error):
+        response = getattr(cause, "resp", None)
+        if response is not None:
+            return int(response.status)
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def describe_failure(error: BaseException, what: str, tried: int) -> SourceError:
+    """Say which request failed, how often it was tried, and what may help.
+
+    Parameters
+    ----------
+    error : BaseException
+    what : str
+        What was asked for.
+    tried : int
+        How often.
+
+    Returns
+    -------
+    SourceError
+    """
+    status = status_of(error)
+    text = str(error).strip() or type(error).__name__
+    remedy = "Look at Earth Engine's status, or try again later."
+    if status == 429:
+        remedy = "Lower fetch_workers (set_options or XR_TERRAMIND_FETCH_WORKERS), or wait."
+    elif status in (401, 403):
+        remedy = (
+            "Register the project for Earth Engine, give your account the role "
+            "'Service Usage Consumer' there, and pass it: ee.Initialize(project=...)."
+        )
+    elif any(words in text for words in ("memory limit", "timed out", "request size")):
+        remedy = "Pass smaller chunks, for example chunks={'y': 448, 'x': 448}."
+    elif status == 400:
+        remedy = "Look at bands, collection and dates."
+    return SourceError(
+        explain(
+            f"no answer from Earth Engine for {what}, tried {tried} time{'s'[: tried - 1]}: "
+            f"{f'HTTP {status}, ' if status else ''}{type(error).__name__}: {text}",
+            "an answer",
+            remedy,
+        )
+    )
