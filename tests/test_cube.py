@@ -481,7 +481,7 @@ def test_zero_elsewhere_is_a_value_unless_declared():
 
 
 def test_an_invalid_pixel_enters_as_the_band_mean():
-    from xr_terramind.bands import MODALITIES
+    from xr_terramind.modalities import MODALITIES
 
     mean = np.array(MODALITIES["S2L2A"].statistics["v1"][0])[:, None, None]
     filled = with_hole("float64", np.nan)

@@ -9,9 +9,9 @@ import torch
 
 import xr_terramind as xtm
 from xr_terramind import runner
-from xr_terramind.bands import MODALITIES
 from xr_terramind.device import resolve_runtime
 from xr_terramind.inference import footprint_share
+from xr_terramind.modalities import MODALITIES
 from xr_terramind.models import MODELS
 from xr_terramind.request import EncodeRequest
 from xr_terramind.runner import runner_for

@@ -7,8 +7,8 @@ import torch
 import xarray as xr
 
 import xr_terramind as xtm
-from xr_terramind.bands import MODALITIES
 from xr_terramind.encoder import TerraMindEncoder
+from xr_terramind.modalities import MODALITIES
 from xr_terramind.models import MODELS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TerraTorch's own, as it builds models

@@ -21,8 +21,8 @@ from cubes import assert_same_embedding, embed, scene, sealed
 from safetensors.torch import save_file
 
 import xr_terramind as xtm
-from xr_terramind.bands import MODALITIES
 from xr_terramind.encoder import TerraMindEncoder
+from xr_terramind.modalities import MODALITIES
 from xr_terramind.models import MODELS
 from xr_terramind.random_weights import random_weights
 

@@ -5,9 +5,10 @@ of the pipeline:
 
 ==============================  ==================================================================
 `sources.sample`                a synthetic Sentinel-2 scene
-`sources.earth_engine`          Sentinel-2 from Earth Engine; `sources.region` lays its grid,
-                                `sources.fetch` reads its pixels
-`bands`, `models`               what TerraMind was trained on, and in which sizes it comes
+`sources.earth_engine`          Sentinel-2 from Earth Engine: `sources.place` and `.region` say
+                                where, `.query` asks, `.fetch` reads its pixels
+`modalities`, `models`          what TerraMind was trained on, and in which sizes it comes
+`bands`                         bands by their many names; pixels without data
 `dims`, `geometry`, `cube`      find a cube's dimensions, grid, bands and nodata; arrange them
 `values`, `check`, `report`     check a cube, say what was found
 `choices`, `options`            what a caller may choose, and where defaults come from

@@ -7,11 +7,12 @@ import numpy as np
 import xarray as xr
 from dask.base import compute
 
-from xr_terramind.bands import Modality, invalid_pixels
+from xr_terramind.bands import invalid_pixels
 from xr_terramind.cube import Cube, arrange_bands, check_dtype, check_sizes
 from xr_terramind.dims import as_dataarray, canonical_dims, lone_band, nodata_values
 from xr_terramind.errors import TerraMindError, explain
 from xr_terramind.geometry import PixelGrid, pixel_grid, pixel_size_m
+from xr_terramind.modalities import Modality
 from xr_terramind.report import InputReport, Issue
 from xr_terramind.values import thin, value_facts, value_issues
 

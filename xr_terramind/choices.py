@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, cast
 
-from xr_terramind.bands import modality_of
 from xr_terramind.errors import EngineError, GridError, did_you_mean, explain
+from xr_terramind.modalities import modality_of
 from xr_terramind.models import PRETRAINING_PX, model_spec
 from xr_terramind.statistics import statistics
 from xr_terramind.windows import check_window

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from xr_terramind.bands import Modality, band_of, match_bands
+from xr_terramind.bands import band_of, match_bands
 from xr_terramind.dims import as_dataarray, canonical_dims, lone_band, nodata_values
 from xr_terramind.errors import BandError, GridError, ValueRangeError, explain
 from xr_terramind.geometry import PixelGrid, pixel_grid
+from xr_terramind.modalities import Modality, band_labels
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def arrange_bands(
         attrs["band_order"] = "assumed"
     # Coordinates along band (wavelengths, descriptions) follow; its own index gets new names.
     picked = array if order == list(range(array.sizes["band"])) else array.isel(band=order)
-    arranged = picked.assign_coords(band=list(modality.bands))
+    arranged = picked.assign_coords(band=band_labels(modality.bands))
     arranged.attrs = attrs
     return (
         arranged,

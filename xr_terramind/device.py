@@ -3,8 +3,8 @@
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
-from xr_terramind.bands import Modality
 from xr_terramind.errors import EngineError, TerraMindWarning, explain
+from xr_terramind.modalities import Modality
 from xr_terramind.models import PATCH_PX, ModelSpec
 
 if TYPE_CHECKING:

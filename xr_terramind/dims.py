@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xr_terramind.bands import Modality
 from xr_terramind.errors import BandError, GridError, explain
 from xr_terramind.geometry import crs_of
+from xr_terramind.modalities import Modality, band_labels
 
 # Names that a dimension may have, in lower case. The result always says band, y, x and time.
 _DIM_NAMES = {
@@ -188,7 +188,7 @@ def lone_band(array: xr.DataArray, modality: Modality) -> xr.DataArray:
     """
     if len(modality.bands) > 1 or any(_role(dim) == "band" for dim in array.dims):
         return array
-    return array.drop_vars("band", errors="ignore").expand_dims(band=list(modality.bands))
+    return array.drop_vars("band", errors="ignore").expand_dims(band=band_labels(modality.bands))
 
 
 def nodata_values(array: xr.DataArray) -> tuple[float, ...]:

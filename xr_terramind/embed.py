@@ -9,7 +9,7 @@ import xarray as xr
 
 from xr_terramind import inference, lazy
 from xr_terramind.attrs import result_attrs
-from xr_terramind.bands import Modality, invalid_pixels, modality_of
+from xr_terramind.bands import invalid_pixels
 from xr_terramind.check import inspect_cube
 from xr_terramind.choices import EmbedOptions
 from xr_terramind.cube import Cube, arrange_cube
@@ -18,6 +18,7 @@ from xr_terramind.errors import BandError, TerraMindWarning, explain
 from xr_terramind.estimate import TASK_NAME, make_plan
 from xr_terramind.grid import cells_of, label, pool_grid
 from xr_terramind.hub import download
+from xr_terramind.modalities import Modality, modality_of
 from xr_terramind.models import model_spec
 from xr_terramind.options import resolve_options
 from xr_terramind.plan import Plan

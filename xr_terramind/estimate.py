@@ -7,10 +7,10 @@ import numpy as np
 import xarray as xr
 
 from xr_terramind import lazy
-from xr_terramind.bands import modality_of
 from xr_terramind.check import inspect_cube
 from xr_terramind.choices import EmbedOptions
 from xr_terramind.cube import Cube
+from xr_terramind.modalities import modality_of
 from xr_terramind.models import model_spec
 from xr_terramind.options import resolve_options
 from xr_terramind.plan import Plan, plan_resize, plan_windows

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from xr_terramind.bands import Modality, invalid_pixels, modality_of
+from xr_terramind.bands import invalid_pixels
 from xr_terramind.device import affordable_batch, resolve_runtime, warn_of_lowered_float32
 from xr_terramind.errors import EngineError, explain
+from xr_terramind.modalities import Modality, modality_of
 from xr_terramind.models import PATCH_PX, ModelSpec, model_spec
 from xr_terramind.request import EncodeRequest
 from xr_terramind.statistics import band_means, statistics

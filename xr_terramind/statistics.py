@@ -1,7 +1,7 @@
 """Which pretraining statistics a model is fed with."""
 
-from xr_terramind.bands import Modality
 from xr_terramind.errors import EngineError, explain
+from xr_terramind.modalities import Modality
 from xr_terramind.models import ModelSpec
 
 

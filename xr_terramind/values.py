@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xr_terramind.bands import Modality
 from xr_terramind.errors import ValueRangeError, explain
+from xr_terramind.modalities import Modality
 from xr_terramind.report import Issue
 
 _FEW = 0.05  # share of values outside the range from which a warning is due

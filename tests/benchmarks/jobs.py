@@ -11,8 +11,8 @@ def write_weights(folder: Path, key: str = SMALL) -> Path:
     """Write a checkpoint of seeded random weights that both load."""
     import torch
 
-    from xr_terramind.bands import MODALITIES
     from xr_terramind.encoder import TerraMindEncoder
+    from xr_terramind.modalities import MODALITIES
     from xr_terramind.models import MODELS
     from xr_terramind.random_weights import random_weights
 

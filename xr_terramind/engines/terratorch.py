@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from xr_terramind.bands import Modality
 from xr_terramind.errors import EngineError, explain
+from xr_terramind.modalities import Modality
 
 if TYPE_CHECKING:
     import torch

@@ -6,8 +6,7 @@ series, open it with Xee, and label the cube. Opening asks Earth Engine twice an
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -18,22 +17,23 @@ from affine import Affine
 from dask.array.core import normalize_chunks
 from dask.base import tokenize
 
-from xr_terramind.bands import MODALITIES
 from xr_terramind.errors import SourceError, explain
+from xr_terramind.modalities import MODALITIES, band_labels
 from xr_terramind.models import PRETRAINING_PX
 from xr_terramind.options import setting
-from xr_terramind.sources.fetch import EarthEngineReader, with_retries
-from xr_terramind.sources.region import GridSpec, Place, find_place, lay_grid
-
-S2_SR = "COPERNICUS/S2_SR_HARMONIZED"
-S2_TOA = "COPERNICUS/S2_HARMONIZED"
-CLOUD_SCORE_PLUS = "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED"
-
-CLEAR_SCORE = 0.6
-"""Cloud Score+ `cs` from which a pixel counts as clear; its catalogue page suggests 0.5 to 0.65."""
-
-CLOUDY_CLASSES = (3, 8, 9, 10)
-"""Classes of the scene classification: cloud shadow, medium and high cloud probability, cirrus."""
+from xr_terramind.sources.fetch import EarthEngineReader, session_settings
+from xr_terramind.sources.place import find_place
+from xr_terramind.sources.query import (
+    S2_SR,
+    S2_TOA,
+    CloudMask,
+    Composite,
+    Query,
+    count_scenes,
+    image_collection,
+    open_with_xee,
+)
+from xr_terramind.sources.region import lay_grid
 
 FETCH_WORKERS = 8
 
@@ -42,38 +42,6 @@ REQUEST_LIMIT_BYTES = 48 * 2**20
 
 _VALUE_BYTES = 4 + 1
 _CHUNK_WINDOWS = 5  # 1120 px: 6 MB a request, 60 MB a chunk of 12 bands
-
-Composite = Literal["median", "mean", "mosaic"]
-CloudMask = Literal["scl", "cloud_score_plus"]
-
-
-@dataclass(frozen=True)
-class Query:
-    """What is asked of Earth Engine.
-
-    Attributes
-    ----------
-    place : Place
-    grid : GridSpec
-    start, end : str
-        ISO dates; the end is not included.
-    collection : str
-    bands : tuple of str
-    cloudy_pct : float or None
-        Scenes with more cloud are left out.
-    composite : str or None
-    cloud_mask : str or None
-    """
-
-    place: Place
-    grid: GridSpec
-    start: str
-    end: str
-    collection: str
-    bands: tuple[str, ...]
-    cloudy_pct: float | None
-    composite: Composite | None
-    cloud_mask: CloudMask | None
 
 
 def open_s2(
@@ -165,8 +133,8 @@ def open_s2(
         cloud_mask=_check_mask(cloud_mask, collection),
     )
     _require_session()
-    n_scenes = _count_scenes(query)
-    opened = _open_with_xee(query)
+    n_scenes = count_scenes(query)
+    opened = open_with_xee(query)
     times = None if composite else opened["time"]
     data = _lazy_pixels(query, opened, times, fill_value, chunks, ee_init)
     return _label(data, query, times, n_scenes, fill_value, scale_m)
@@ -246,94 +214,6 @@ def _require_session() -> None:
         )
 
 
-def _scenes(query: Query, *, limited: bool) -> Any:
-    import ee
-
-    # In the grid's own CRS and planar: edges follow the grid, also across the antimeridian.
-    west, south, east, north = query.grid.bounds
-    corners = [[west, south], [east, north]]
-    area = ee.Geometry.Rectangle(corners, query.grid.crs, False)
-    scenes = ee.ImageCollection(query.collection).filterBounds(area)
-    scenes = scenes.filterDate(query.start, query.end)
-    if limited and query.cloudy_pct is not None:
-        scenes = scenes.filter(ee.Filter.lte("CLOUDY_PIXEL_PERCENTAGE", query.cloudy_pct))
-    return scenes
-
-
-def _count_scenes(query: Query) -> int:
-    import ee
-
-    counts = ee.Dictionary(
-        {
-            "limited": _scenes(query, limited=True).size(),
-            "all": _scenes(query, limited=False).size(),
-        }
-    )
-    found: Any = with_retries(counts.getInfo, f"the scenes of {query.collection}")
-    if not found["limited"]:
-        limit = "" if query.cloudy_pct is None else f" with cloud <= {query.cloudy_pct:g} %"
-        raise SourceError(
-            explain(
-                f"no scene of {query.collection} over the {query.place} from {query.start} to "
-                f"{query.end}{limit} ({found['all']} without that limit)"
-                if limit
-                else f"no scene of {query.collection} over the {query.place} from {query.start} "
-                f"to {query.end}",
-                "one at least",
-                "Widen the dates, raise cloudy_pct, or look whether the place is on land.",
-            )
-        )
-    return int(found["limited"])
-
-
-def _image_collection(query: Query) -> Any:
-    import ee
-
-    scenes = _scenes(query, limited=True).sort("system:time_start")
-    if query.cloud_mask == "cloud_score_plus":
-        scenes = scenes.linkCollection(ee.ImageCollection(CLOUD_SCORE_PLUS), ["cs"])
-    scenes = scenes.map(_masking(query)) if query.cloud_mask else scenes
-    scenes = scenes.select(list(query.bands))
-    if query.composite is None:
-        return scenes
-    # A median is computed in double; float is what comes out of Xee anyway, at half the bytes.
-    composite = getattr(scenes, query.composite)().toFloat()
-    start_ms = int(pd.Timestamp(query.start).value // 10**6)
-    return ee.ImageCollection([composite.set("system:time_start", start_ms)])
-
-
-def _masking(query: Query) -> Any:
-    def by_class(image: Any) -> Any:
-        classes = image.select("SCL")
-        clear = classes.neq(CLOUDY_CLASSES[0])
-        for cloudy in CLOUDY_CLASSES[1:]:
-            clear = clear.And(classes.neq(cloudy))
-        return image.updateMask(clear)
-
-    def by_score(image: Any) -> Any:
-        return image.updateMask(image.select("cs").gte(CLEAR_SCORE))
-
-    return by_class if query.cloud_mask == "scl" else by_score
-
-
-def _open_with_xee(query: Query) -> xr.Dataset:
-    images = _image_collection(query)
-
-    def request() -> xr.Dataset:
-        return xr.open_dataset(
-            images,
-            engine="ee",
-            crs=query.grid.crs,
-            crs_transform=query.grid.transform,
-            shape_2d=(query.grid.width_px, query.grid.height_px),
-            io_chunks=-1,  # one request for each chunk and band
-            cache=False,
-            getitem_kwargs={"max_retries": 0, "initial_delay": 1},
-        )
-
-    return with_retries(request, f"the bands {', '.join(query.bands)} of {query.collection}")
-
-
 def _lazy_pixels(
     query: Query,
     opened: xr.Dataset,
@@ -355,7 +235,7 @@ def _lazy_pixels(
         ee_init=dict(session_settings() if ee_init is None else ee_init),
     )
     # The expression says all that makes the pixels, so that equal queries get equal keys.
-    expression = _image_collection(query).serialize()
+    expression = image_collection(query).serialize()
     return da.from_array(
         reader,
         chunks=_chunk_sizes(sizes, chunks),
@@ -390,29 +270,6 @@ def _chunk_sizes(sizes: dict[str, int], chunks: Any) -> tuple[tuple[int, ...], .
     return tuple(found)
 
 
-def session_settings() -> dict[str, Any]:
-    """Return what a worker needs to open the same session as this process, as far as is known.
-
-    Returns
-    -------
-    dict
-        Project and address. Credentials are left to the worker (its own, stored or default ones),
-        as secrets do not belong into a graph; anonymous ones are no secret and go along.
-    """
-    import ee
-    from google.auth.credentials import AnonymousCredentials
-
-    # The client has no public way to ask for these.
-    state = ee.data._get_state() if hasattr(ee.data, "_get_state") else None
-    found = {
-        "project": getattr(state, "cloud_api_user_project", None),
-        "url": getattr(state, "cloud_api_base_url", None),
-    }
-    if isinstance(getattr(state, "credentials", None), AnonymousCredentials):
-        found["credentials"] = AnonymousCredentials()
-    return {name: value for name, value in found.items() if value is not None}
-
-
 def _label(
     data: da.Array,
     query: Query,
@@ -440,7 +297,7 @@ def _label(
     if fill_value is not None:
         attrs["fill_value"] = fill_value
     coords: dict[str, Any] = {
-        "band": np.array(query.bands, dtype=object),  # Zarr has no stable type for fixed widths
+        "band": band_labels(query.bands),
         "y": grid.north - grid.step * (np.arange(grid.height_px) + 0.5),
         "x": grid.west + grid.step * (np.arange(grid.width_px) + 0.5),
     }

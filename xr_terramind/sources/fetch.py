@@ -130,6 +130,29 @@ def initialise(ee_init: Mapping[str, Any]) -> None:
             ) from error
 
 
+def session_settings() -> dict[str, Any]:
+    """Return what a worker needs to open the same session as this process, as far as is known.
+
+    Returns
+    -------
+    dict
+        Project and address. Credentials are left to the worker (its own, stored or default ones),
+        as secrets do not belong into a graph; anonymous ones are no secret and go along.
+    """
+    import ee
+    from google.auth.credentials import AnonymousCredentials
+
+    # The client has no public way to ask for these.
+    state = ee.data._get_state() if hasattr(ee.data, "_get_state") else None
+    found = {
+        "project": getattr(state, "cloud_api_user_project", None),
+        "url": getattr(state, "cloud_api_base_url", None),
+    }
+    if isinstance(getattr(state, "credentials", None), AnonymousCredentials):
+        found["credentials"] = AnonymousCredentials()
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def with_retries(request: Callable[[], T], what: str) -> T:
     """Make a request, again where the fault may pass.
 

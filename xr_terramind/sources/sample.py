@@ -14,8 +14,8 @@ import xarray as xr
 from affine import Affine
 from dask.base import tokenize
 
-from xr_terramind.bands import MODALITIES
 from xr_terramind.errors import explain
+from xr_terramind.modalities import MODALITIES, band_labels
 from xr_terramind.sources.landscape import draw
 from xr_terramind.sources.noise import FIRST_MONTH, SCALE_M
 
@@ -129,7 +129,7 @@ def sample_scene(
         dims=tuple(dims),
         coords={
             "time": dates if time > 1 else dates[0],
-            "band": list(BANDS),
+            "band": band_labels(BANDS),
             "y": NORTH_M - centre_m,
             "x": WEST_M + centre_m,
         },
