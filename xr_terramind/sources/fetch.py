@@ -65,23 +65,52 @@ class EarthEngineReader:
         initialise(self.ee_init)
         *time_key, band_key, rows, cols = key
         names = np.array(list(self.variables))[band_key]
-        place = (time_key[0] if time_key else 0, rows, cols)
+        place = (*(time_key or [0]), rows, cols)
         pool = _pool(os.getpid(), self.fetch_workers)
         # Futures are asked in order, so that the first band's error is the one that is raised.
         futures = [pool.submit(self._fetch, str(name), place) for name in np.atleast_1d(names)]
         bands = [future.result() for future in futures]
         if np.ndim(names) == 0:
             return bands[0]
-        return np.stack(bands, axis=1 if time_key and not isinstance(time_key[0], int) else 0)
+        return np.stack(bands, axis=1 if time_key and isinstance(time_key[0], slice) else 0)
 
     def _fetch(self, band: str, key: tuple[Any, ...]) -> np.ndarray:
-        rows, cols = (_words(part) for part in key[1:])
+        variable = self.variables[band]
+        reads, picks = zip(*map(contiguous, key, variable.shape), strict=True)
+        rows, cols = (_words(part) for part in reads[1:])
         pixels = with_retries(
-            lambda: self.variables[band][key].values, f"band {band}, rows {rows}, columns {cols}"
+            lambda: variable[reads].values, f"band {band}, rows {rows}, columns {cols}"
         )
         if self.fill_value is not None:
             pixels = np.where(np.isnan(pixels), np.float32(self.fill_value), pixels)
-        return pixels.astype(np.float32, copy=False)
+        picks = tuple(pick for pick in picks if pick is not None)
+        return pixels[picks].astype(np.float32, copy=False)
+
+
+def contiguous(part: Any, size: int) -> tuple[Any, slice | None]:
+    """Split an index into a read without gaps and a pick out of what was read.
+
+    Dask hands strides down to its sources, and Xee reads them as if there were none.
+
+    Parameters
+    ----------
+    part : int or slice
+    size : int
+        Of the axis.
+
+    Returns
+    -------
+    read : int or slice
+    pick : slice or None
+        None for an integer, which leaves no axis to pick from.
+    """
+    if not isinstance(part, slice):
+        return int(part), None
+    wanted = range(*part.indices(size))
+    if not wanted:
+        return slice(0, 0), slice(None)
+    low, high = min(wanted), max(wanted) + 1
+    return slice(low, high), slice(None, None, wanted.step)
 
 
 def _words(part: Any) -> str:
