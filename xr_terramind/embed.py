@@ -13,7 +13,7 @@ from xr_terramind.bands import invalid_pixels
 from xr_terramind.check import inspect_cube
 from xr_terramind.choices import EmbedOptions
 from xr_terramind.cube import Cube, arrange_cube
-from xr_terramind.device import resolve_runtime
+from xr_terramind.device import Runtime, resolve_runtime
 from xr_terramind.errors import BandError, TerraMindWarning, explain
 from xr_terramind.estimate import TASK_NAME, make_plan
 from xr_terramind.grid import cells_of, label, pool_grid
@@ -93,22 +93,22 @@ def make_request(cube: Cube, options: EmbedOptions) -> EncodeRequest:
     if weights.kind == "hub" and not weights.sha256 and not cube.is_lazy:
         download(spec)
         weights = locate(options.weights, spec)
-    runtime = (options.engine, options.device, options.precision)
     if weights.kind == "file" and cube.is_lazy:  # otherwise the model is loaded at once anyway
         verify_weights(weights, options.model, options.modality)
-    # A lazy cube may be computed on other machines: what is "auto" stays so until then.
-    if not cube.is_lazy or options.device not in ("auto", "cpu"):
-        settled = resolve_runtime(*runtime)
-        runtime = runtime if cube.is_lazy else settled
-    engine, device, precision = runtime
+    runtime = Runtime(options.engine, options.device, options.precision)
+    if not cube.is_lazy:
+        runtime = resolve_runtime(*runtime)
+    elif options.device not in ("auto", "cpu"):
+        # Only refuses: a lazy cube may be computed elsewhere, and "auto" stays so until then.
+        resolve_runtime(*runtime)
     return EncodeRequest(
         model=options.model,
         modality=options.modality,
         weights=weights,
         layer=options.layer,
-        engine=engine,
-        device=device,
-        precision=precision,
+        engine=runtime.engine,
+        device=runtime.device,
+        precision=runtime.precision,
         normalize=options.normalize,
         clip=options.clip_range,
         nodata=cube.nodata,

@@ -54,6 +54,7 @@ class Runner:
         )
         self.encode = _build_encoder(self, request, runtime.engine)
         self.batch_limit: int | None = None
+        self._affordable: dict[int, int] = {}
 
     def batch_size(self, request: EncodeRequest) -> int:
         """Choose how many windows go through at once.
@@ -68,7 +69,12 @@ class Runner:
         """
         size = request.batch_size
         if size == "auto":
-            size = affordable_batch(self.spec, self.modality, request.window_px, self.device)
+            # Asked once: what torch keeps for itself afterwards would count as taken.
+            if request.window_px not in self._affordable:
+                self._affordable[request.window_px] = affordable_batch(
+                    self.spec, self.modality, request.window_px, self.device
+                )
+            size = self._affordable[request.window_px]
         return min(size, self.batch_limit or size)
 
     def upload(
