@@ -466,7 +466,7 @@ def test_plan_is_that_of_python(sources, scene):
     planned = scene.chunk().terramind.plan("windows", model="terramind_v1_base", overlap=64)
     assert result.exit_code == 0
     assert f"windows        {planned.windows}" in result.stdout
-    assert "feature 768 x y 1 x x 1" in result.stdout
+    assert "feature 768, y 1, x 1" in result.stdout
 
 
 def test_models_fit_a_terminal():

@@ -176,7 +176,7 @@ def _assumed_issue(modality: Modality) -> Issue:
 
 
 def _array_facts(array: xr.DataArray) -> dict[str, str]:
-    sizes = " x ".join(f"{dim} {size}" for dim, size in array.sizes.items())
+    sizes = ", ".join(f"{dim} {size}" for dim, size in array.sizes.items())
     return {"cube": f"{sizes}, {array.dtype}{', lazy' if array.chunks is not None else ''}"}
 
 

@@ -9,6 +9,8 @@ from dask.utils import format_bytes
 
 from xr_terramind.errors import TerraMindError
 
+_GREEN = "#2e7d32"
+
 
 @dataclass(frozen=True)
 class Issue:
@@ -89,13 +91,14 @@ class InputReport:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        colours = {"error": "#c62828", "warning": "#b26a00"}
+        colours = {"error": "#c62828", "warning": "#b26a00", "ready": _GREEN}
         rows = [(escape(key), escape(value), "inherit") for key, value in self.facts.items()] + [
             (f"{issue.severity}<br><code>{escape(issue.code)}</code>", escape(issue.message), shade)
             for issue in self.issues
             for shade in (colours[issue.severity],)
         ]
-        return html_table(f"terramind.InputReport: {self._verdict()}", rows)
+        worst = self.issues[0].severity if self.issues else "ready"
+        return html_table(f"terramind.InputReport: {self._verdict()}", rows, edge=colours[worst])
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class PlanReport:
     model_bytes: int
 
     def _rows(self) -> list[tuple[str, str]]:
-        shape = " x ".join(
+        shape = ", ".join(
             f"{dim} {size:,}" for dim, size in zip(self.output_dims, self.output_shape, strict=True)
         )
         return [
@@ -162,7 +165,7 @@ class PlanReport:
         )
 
 
-def html_table(title: str, rows: list[tuple[str, str, str]]) -> str:
+def html_table(title: str, rows: list[tuple[str, str, str]], edge: str = _GREEN) -> str:
     """Draw a two-column table that reads in light and dark notebooks.
 
     Parameters
@@ -171,6 +174,8 @@ def html_table(title: str, rows: list[tuple[str, str, str]]) -> str:
         Plain text.
     rows : list of (label, value, colour)
         Label and value as HTML, the label's colour as CSS; text takes the notebook's own colour.
+    edge : str
+        Colour of the line beside the table.
 
     Returns
     -------
@@ -182,7 +187,8 @@ def html_table(title: str, rows: list[tuple[str, str, str]]) -> str:
         f'<td style="{cell}">{value}</td></tr>'
         for label, value, colour in rows
     )
+    table = "border-collapse:collapse;margin:4px 0;color:inherit;font:inherit"
     return (
-        f'<div style="border-left:3px solid #2e7d32;padding-left:10px"><strong>{escape(title)}'
-        f'</strong><table style="border-collapse:collapse;margin:4px 0">{body}</table></div>'
+        f'<div style="border-left:3px solid {edge};padding-left:10px"><strong>{escape(title)}'
+        f'</strong><table style="{table}">{body}</table></div>'
     )
