@@ -4,6 +4,7 @@ In order: read place and dates, lay a grid, ask which scenes there are, build th
 series, open it with Xee, and label the cube. Opening asks Earth Engine twice and reads no pixel.
 """
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -98,7 +99,7 @@ def open_s2(
         Mask cloud and its shadow by the scene classification (classes 3, 8, 9, 10; L2A only), or
         by Cloud Score+ (clear from 0.6).
     chunks : "auto" or as for ``DataArray.chunk``
-        By default whole windows, 1120 x 1120 pixels, one date, all bands.
+        By default whole windows, up to 1120 x 1120 pixels, one date, all bands.
     ee_init : mapping, optional
         Keywords with which Dask's worker processes call ``ee.Initialize``. By default the project
         and address of this process's session; the credentials are the worker's own.
@@ -247,8 +248,8 @@ def _lazy_pixels(
 
 
 def _chunk_sizes(sizes: dict[str, int], chunks: Any) -> tuple[tuple[int, ...], ...]:
-    edge_px = _CHUNK_WINDOWS * PRETRAINING_PX
-    default = {"time": 1, "band": sizes["band"], "y": edge_px, "x": edge_px}
+    default = {"time": 1, "band": sizes["band"]}
+    default |= {dim: _even_edge_px(sizes[dim]) for dim in ("y", "x")}
     if isinstance(chunks, Mapping):
         wanted = {dim: chunks.get(dim, default[dim]) for dim in sizes}
     elif chunks is None or (isinstance(chunks, str) and chunks == "auto"):
@@ -268,6 +269,14 @@ def _chunk_sizes(sizes: dict[str, int], chunks: Any) -> tuple[tuple[int, ...], .
             )
         )
     return tuple(found)
+
+
+def _even_edge_px(size_px: int) -> int:
+    # Whole windows, and chunks of much the same size: a sliver at the far edge costs as many
+    # requests as a full chunk.
+    windows = math.ceil(size_px / PRETRAINING_PX)
+    n_chunks = math.ceil(windows / _CHUNK_WINDOWS)
+    return math.ceil(windows / n_chunks) * PRETRAINING_PX
 
 
 def _label(

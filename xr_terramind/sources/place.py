@@ -158,7 +158,7 @@ def _bounds_of(geometry: Any) -> Any:
             explain(
                 f"a geometry of type {type(geometry).__name__}",
                 "a shapely geometry, a GeoJSON mapping, a GeoDataFrame or a GeoSeries",
-                "Convert it with shapely.geometry.shape(...).",
+                "Pass one of these; GeoJSON text becomes a mapping by json.loads(...).",
             )
         )
     if len(bounds) != 4 or not all(math.isfinite(number) for number in bounds):

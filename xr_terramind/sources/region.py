@@ -57,7 +57,8 @@ class GridSpec:
 def lay_grid(place: Place, crs: str | None, scale_m: float) -> GridSpec:
     """Lay a grid over a place, snapped to multiples of the pixel's edge.
 
-    Cubes of neighbouring places in one UTM zone so share their grid.
+    Cubes of neighbouring places in one UTM zone so share their grid. A point's square has exactly
+    the pixels that its buffer asks for; a box is widened to whole pixels.
 
     Parameters
     ----------
@@ -84,10 +85,15 @@ def lay_grid(place: Place, crs: str | None, scale_m: float) -> GridSpec:
     chosen = _crs(crs or utm_crs(*place.centre))
     step = scale_m / DEGREE_M if chosen.is_geographic else scale_m / _unit_m(chosen)
     west, south, east, north = _project(place, chosen, step / scale_m)
-    # Whole pixels outwards; rounding first keeps what lies on the lattice from gaining a pixel.
-    left, bottom = (math.floor(round(edge / step, 6)) for edge in (west, south))
-    right, top = (math.ceil(round(edge / step, 6)) for edge in (east, north))
-    width_px, height_px = max(1, right - left), max(1, top - bottom)
+    if place.buffer_m:
+        # The pixels asked for, at the nearest place of the lattice: 1120 m gives 224 of 10 m.
+        width_px = height_px = max(1, math.ceil(round(2 * place.buffer_m / scale_m, 6)))
+        left, top = round(west / step), round(north / step)
+    else:
+        # Whole pixels outwards; rounding first keeps what lies on the lattice from gaining one.
+        left, bottom = (math.floor(round(edge / step, 6)) for edge in (west, south))
+        right, top = (math.ceil(round(edge / step, 6)) for edge in (east, north))
+        width_px, height_px = max(1, right - left), max(1, top - bottom)
     if max(width_px, height_px) > MAX_EDGE_PX:
         raise _too_large(place, width_px, height_px)
     code = chosen.to_authority()

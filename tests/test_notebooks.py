@@ -1,0 +1,126 @@
+"""Every notebook runs from top to bottom, and what is stored in it may be shown to anybody."""
+
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.earth_engine.fixtures import earth_engine_server
+
+__all__ = ["earth_engine_server"]
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+MAX_BYTES = 600_000
+
+# What a run must have printed, for the notebooks where that says something.
+PRINTED = {
+    "earth_engine.ipynb": (
+        "6 scenes with cloud <= 30 %",
+        "embedding: {'feature': 192, 'y': 28, 'x': 28}",
+        "valid: 100%",
+        "model: terramind_v1_tiny with weights random",
+        "read back: {'feature': 192, 'y': 28, 'x': 28} EPSG:32651",
+        "series: {'time': 6, 'feature': 192, 'y': 28, 'x': 28}",
+    ),
+}
+
+# Absolute folders and addresses of a machine: of any, and of this one.
+PRIVATE = re.compile(
+    r"/(?:home|Users|root|tmp|var/folders)/|[A-Z]:\\Users|site-packages|127\.0\.0\.1|localhost|"
+    + re.escape(str(FOLDER.parent))
+)
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def outputs_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def printed(notebook: nbformat.NotebookNode) -> str:
+    streams = [out for out in outputs_of(notebook) if out.output_type == "stream"]
+    return "".join(out.text for out in streams if out.name == "stdout")
+
+
+def test_there_are_notebooks():
+    assert PRINTED.keys() <= {path.name for path in NOTEBOOKS}
+
+
+@each_notebook
+def test_runs_against_the_local_earth_engine(path, earth_engine_server, tmp_path):
+    notebook = read(path)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    earth_engine_server.reset()
+    environment = {
+        **os.environ,
+        **earth_engine_server.environment,
+        "EARTH_ENGINE_URL": earth_engine_server.url,
+        "XR_TERRAMIND_PRETRAINED": "0",
+        "IPYTHONDIR": str(tmp_path / "ipython"),  # or it keeps its history in the home
+    }
+    folder = tmp_path / "run"
+    folder.mkdir()
+    client = NotebookClient(
+        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    )
+
+    client.execute(env=environment)  # raises CellExecutionError, which quotes cell and traceback
+
+    assert not [out for out in outputs_of(notebook) if out.output_type == "error"]
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+    for line in PRINTED.get(path.name, ()):
+        assert line in printed(notebook).splitlines()
+    assert not list(folder.iterdir()), "a notebook leaves nothing behind"
+
+
+@each_notebook
+def test_is_stored_with_outputs_and_pictures(path):
+    notebook = read(path)
+
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+    assert any("image/png" in output.get("data", {}) for output in outputs_of(notebook))
+    for line in PRINTED.get(path.name, ()):
+        assert line in printed(notebook).splitlines()
+    assert path.stat().st_size < MAX_BYTES
+
+
+@each_notebook
+def test_shows_no_error_warning_or_private_path(path):
+    notebook = read(path)
+
+    for output in outputs_of(notebook):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", "warnings name folders of the machine they came from"
+        shown = [output.get("text", "")]
+        shown += [text for kind, text in output.get("data", {}).items() if kind != "image/png"]
+        for text in map(str, shown):
+            assert not (found := PRIVATE.search(text)), text[found.start() - 80 : found.end() + 80]
+    for cell in notebook.cells:
+        assert not PRIVATE.search(cell.source)
+
+
+@pytest.mark.parametrize(
+    ("text", "private"),
+    [
+        ("/home/someone/work.py", True),
+        ("/tmp/abc/embedding.zarr", True),
+        ("http://127.0.0.1:8080", True),
+        (str(FOLDER / "embedding.zarr"), True),
+        ("./embedding.zarr", False),
+        ("2022/06/01", False),
+    ],
+)
+def test_what_counts_as_private(text, private):
+    assert bool(PRIVATE.search(text)) is private
