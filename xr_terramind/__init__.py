@@ -6,7 +6,7 @@ of the pipeline:
 ==============================  ==================================================================
 `sources.sample`                a synthetic Sentinel-2 scene
 `sources.earth_engine`          Sentinel-2 from Earth Engine: `sources.place` and `.region` say
-                                where, `.query` asks, `.fetch` reads its pixels
+                                where, `.query` asks, `.chunks` and `.fetch` read
 `modalities`, `models`          what TerraMind was trained on, and in which sizes it comes
 `bands`                         bands by their many names; pixels without data
 `dims`, `geometry`, `cube`      find a cube's dimensions, grid, bands and nodata; arrange them

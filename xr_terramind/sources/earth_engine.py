@@ -4,7 +4,6 @@ In order: read place and dates, lay a grid, ask which scenes there are, build th
 series, open it with Xee, and label the cube. Opening asks Earth Engine twice and reads no pixel.
 """
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,15 +14,14 @@ import pandas as pd
 import rioxarray  # noqa: F401 - registers .rio
 import xarray as xr
 from affine import Affine
-from dask.array.core import normalize_chunks
 from dask.base import tokenize
 
 from xr_terramind.errors import SourceError, explain
 from xr_terramind.modalities import MODALITIES, band_labels
-from xr_terramind.models import PRETRAINING_PX
 from xr_terramind.options import setting
+from xr_terramind.sources.chunks import chunk_sizes
 from xr_terramind.sources.fetch import EarthEngineReader, session_settings
-from xr_terramind.sources.place import find_place
+from xr_terramind.sources.place import find_place, number
 from xr_terramind.sources.query import (
     S2_SR,
     S2_TOA,
@@ -37,12 +35,6 @@ from xr_terramind.sources.query import (
 from xr_terramind.sources.region import lay_grid
 
 FETCH_WORKERS = 8
-
-REQUEST_LIMIT_BYTES = 48 * 2**20
-"""What Earth Engine answers at the most, with a mask byte for each value."""
-
-_VALUE_BYTES = 4 + 1
-_CHUNK_WINDOWS = 5  # 1120 px: 6 MB a request, 60 MB a chunk of 12 bands
 
 
 def open_s2(
@@ -125,6 +117,8 @@ def open_s2(
     >>> embedding = cube.terramind.embed()  # doctest: +SKIP
     """
     place = find_place(point, buffer_m, bbox, geometry)
+    scale_m = number("scale_m", scale_m) or 0.0
+    cloudy_pct, fill_value = number("cloudy_pct", cloudy_pct), number("fill_value", fill_value)
     start, end = _time_window(start, end)
     grid = lay_grid(place, crs, scale_m)
     query = Query(
@@ -236,47 +230,16 @@ def _lazy_pixels(
         ee_init=dict(session_settings() if ee_init is None else ee_init),
     )
     # The expression says all that makes the pixels, so that equal queries get equal keys.
-    expression = image_collection(query).serialize()
+    parts = image_collection(query).serialize(), query.grid, fill_value
+    found = chunk_sizes(sizes, chunks)
+    settings = reader.fetch_workers, sorted(reader.ee_init), reader.ee_init.get("project")
     return da.from_array(
         reader,
-        chunks=_chunk_sizes(sizes, chunks),
-        name=f"earth-engine-{tokenize(expression, query.grid, fill_value)}",
+        chunks=found,
+        name=f"earth-engine-{tokenize(parts, found, settings)}",
         asarray=True,
-        fancy=False,
         meta=np.empty((0,) * len(shape), np.float32),
     )
-
-
-def _chunk_sizes(sizes: dict[str, int], chunks: Any) -> tuple[tuple[int, ...], ...]:
-    default = {"time": 1, "band": sizes["band"]}
-    default |= {dim: _even_edge_px(sizes[dim]) for dim in ("y", "x")}
-    if isinstance(chunks, Mapping):
-        wanted = {dim: chunks.get(dim, default[dim]) for dim in sizes}
-    elif chunks is None or (isinstance(chunks, str) and chunks == "auto"):
-        wanted = {dim: default[dim] for dim in sizes}
-    else:
-        each = chunks if isinstance(chunks, tuple | list) else (chunks,) * len(sizes)
-        wanted = dict(zip(sizes, each, strict=True))
-    found = normalize_chunks(tuple(wanted.values()), tuple(sizes.values()), dtype=np.float32)
-    largest = {dim: max(run) for dim, run in zip(sizes, found, strict=True)}
-    request_bytes = largest.get("time", 1) * largest["y"] * largest["x"] * _VALUE_BYTES
-    if request_bytes > REQUEST_LIMIT_BYTES:
-        raise SourceError(
-            explain(
-                f"chunks of {largest}, whose requests take {request_bytes / 2**20:.0f} MB a band",
-                "48 MB at the most, which is what Earth Engine answers",
-                "Leave chunks at 'auto', or pass smaller ones.",
-            )
-        )
-    return tuple(found)
-
-
-def _even_edge_px(size_px: int) -> int:
-    # Whole windows, and chunks of much the same size: a sliver at the far edge costs as many
-    # requests as a full chunk.
-    windows = math.ceil(size_px / PRETRAINING_PX)
-    n_chunks = math.ceil(windows / _CHUNK_WINDOWS)
-    return math.ceil(windows / n_chunks) * PRETRAINING_PX
 
 
 def _label(

@@ -72,7 +72,9 @@ class EarthEngineReader:
         bands = [future.result() for future in futures]
         if np.ndim(names) == 0:
             return bands[0]
-        return np.stack(bands, axis=1 if time_key and isinstance(time_key[0], slice) else 0)
+        # Bands come behind time, where an axis of it is left.
+        has_time = bool(time_key) and not isinstance(time_key[0], int | np.integer)
+        return np.stack(bands, axis=int(has_time))
 
     def _fetch(self, band: str, key: tuple[Any, ...]) -> np.ndarray:
         variable = self.variables[band]
@@ -84,33 +86,34 @@ class EarthEngineReader:
         if self.fill_value is not None:
             pixels = np.where(np.isnan(pixels), np.float32(self.fill_value), pixels)
         picks = tuple(pick for pick in picks if pick is not None)
-        return pixels[picks].astype(np.float32, copy=False)
+        picked = pixels[np.ix_(*picks)] if picks else pixels
+        return picked.astype(np.float32, copy=False)
 
 
-def contiguous(part: Any, size: int) -> tuple[Any, slice | None]:
+def contiguous(part: Any, size: int) -> tuple[Any, np.ndarray | None]:
     """Split an index into a read without gaps and a pick out of what was read.
 
-    Dask hands strides down to its sources, and Xee reads them as if there were none.
+    Dask hands strides and lists down to its sources, and Xee reads strides as if there were none.
 
     Parameters
     ----------
-    part : int or slice
+    part : int, slice or sequence of int
     size : int
         Of the axis.
 
     Returns
     -------
     read : int or slice
-    pick : slice or None
-        None for an integer, which leaves no axis to pick from.
+    pick : ndarray of int or None
+        Positions within `read`; None for an integer, which leaves no axis to pick from.
     """
-    if not isinstance(part, slice):
-        return int(part), None
-    wanted = range(*part.indices(size))
-    if not wanted:
-        return slice(0, 0), slice(None)
-    low, high = min(wanted), max(wanted) + 1
-    return slice(low, high), slice(None, None, wanted.step)
+    wanted = np.arange(size)[part]
+    if wanted.ndim == 0:
+        return int(wanted), None
+    if not wanted.size:
+        return slice(0, 0), wanted
+    low = int(wanted.min())
+    return slice(low, int(wanted.max()) + 1), wanted - low
 
 
 def _words(part: Any) -> str:

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from numbers import Real
+from typing import Any, cast
 
 from xr_terramind.errors import SourceError, explain
 
@@ -82,9 +83,34 @@ def find_place(
     return _box(named[0], bounds)
 
 
+def number(name: str, value: Any) -> float | None:
+    """Accept a number or None.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for the error.
+    value : object
+
+    Returns
+    -------
+    float or None
+        An integer stays one.
+
+    Raises
+    ------
+    SourceError
+        For anything else.
+    """
+    if value is None or (isinstance(value, Real) and not math.isnan(value)):
+        return cast(float | None, value)
+    raise SourceError(explain(f"{name}={value!r}", "a number", "Pass it without quotes."))
+
+
 def _around(point: tuple[float, float], buffer_m: float | None) -> Place:
     lon, lat = _numbers("point", point, 2, "(longitude, latitude)")
     _check_lonlat(f"point=({lon:g}, {lat:g})", lon, lat)
+    buffer_m = number("buffer_m", buffer_m)
     if buffer_m is None or not 0 < buffer_m < math.inf:
         raise SourceError(
             explain(
@@ -170,11 +196,11 @@ def _shape(geometry: Mapping[str, Any]) -> Any:
     import shapely
     from shapely.geometry import shape
 
-    parts = [geometry]
-    if geometry.get("type") == "FeatureCollection":
-        parts = geometry.get("features", [])
-    parts = [part.get("geometry", {}) if part.get("type") == "Feature" else part for part in parts]
     try:
+        parts = [geometry]
+        if geometry.get("type") == "FeatureCollection":
+            parts = geometry["features"]
+        parts = [part["geometry"] if part.get("type") == "Feature" else part for part in parts]
         return shapely.union_all([shape(part) for part in parts])
     except (shapely.errors.ShapelyError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceError(

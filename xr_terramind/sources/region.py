@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from pyproj import CRS, Transformer
+from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError, ProjError
 
 from xr_terramind.errors import SourceError, explain
@@ -16,6 +16,8 @@ DEGREE_M = math.pi * 6_378_137 / 180
 
 MAX_EDGE_PX = 100_000
 """Longest edge of a cube, 1000 km at 10 m: beyond, one UTM grid makes no sense any more."""
+
+_MAX_DISTORTION = 50.0  # Web Mercator reaches 11 at 85 degrees, degrees 57 at 89
 
 _EDGE_SAMPLES = 21  # straight edges in degrees bulge in a projection: look between the corners too
 
@@ -96,6 +98,7 @@ def lay_grid(place: Place, crs: str | None, scale_m: float) -> GridSpec:
         width_px, height_px = max(1, right - left), max(1, top - bottom)
     if max(width_px, height_px) > MAX_EDGE_PX:
         raise _too_large(place, width_px, height_px)
+    _check_scale(place, chosen, left * step, top * step, step, scale_m)
     code = chosen.to_authority()
     name = ":".join(code) if code else chosen.to_wkt()
     return GridSpec(name, left * step, top * step, step, width_px, height_px)
@@ -135,11 +138,20 @@ def utm_crs(lon: float, lat: float) -> str:
 
 def _crs(name: str) -> CRS:
     try:
-        return CRS.from_user_input(name)
+        crs = CRS.from_user_input(name)
     except CRSError as error:
         raise SourceError(
             explain(f"crs={name!r}, which is unknown", "an EPSG code or WKT", "Try crs=None.")
         ) from error
+    if not (crs.is_projected or crs.is_geographic):
+        raise SourceError(
+            explain(
+                f"crs={name!r} ({crs.name}), a {crs.type_name}",
+                "a projected CRS, or one in longitude and latitude",
+                "Leave crs out for the UTM zone of the centre.",
+            )
+        )
+    return crs
 
 
 def _unit_m(crs: CRS) -> float:
@@ -147,26 +159,42 @@ def _unit_m(crs: CRS) -> float:
 
 
 def _project(place: Place, crs: CRS, units_per_m: float) -> tuple[float, float, float, float]:
-    transformer = Transformer.from_crs(LONLAT, crs, always_xy=True)
     lon = np.linspace(place.west, place.east, _EDGE_SAMPLES)
     lat = np.linspace(place.south, place.north, _EDGE_SAMPLES)
     if not crs.is_geographic:  # projections know longitudes to 180 degrees only
         lon = (lon + 180) % 360 - 180
     grid_lon, grid_lat = np.meshgrid(lon, lat)
     try:
+        transformer = Transformer.from_crs(LONLAT, crs, always_xy=True)
         x, y = transformer.transform(grid_lon, grid_lat, errcheck=True)
     except ProjError as error:
-        raise SourceError(
-            explain(
-                f"{place}, which {crs.name} does not reach ({error})",
-                "a CRS that covers the place",
-                "Leave crs out for the UTM zone of the centre.",
-            )
-        ) from error
+        raise _out_of_reach(place, crs, str(error)) from error
     if crs.is_geographic:
         x = grid_lon  # not wrapped, so that a box across the antimeridian stays in one piece
     buffer = place.buffer_m * units_per_m
     return x.min() - buffer, y.min() - buffer, x.max() + buffer, y.max() + buffer
+
+
+def _check_scale(place: Place, crs: CRS, x: float, y: float, step: float, scale_m: float) -> None:
+    # Projections give numbers far outside their domain, too; there, pixels shrink or blow up.
+    to_lonlat = Transformer.from_crs(crs, LONLAT, always_xy=True)
+    lon, lat = to_lonlat.transform([x, x + step, x], [y, y, y - step])
+    if not np.isfinite([*lon, *lat]).all():
+        raise _out_of_reach(place, crs, "its pixels have no place on the ground")
+    edges_m = Geod(ellps="WGS84").inv(lon[:1] * 2, lat[:1] * 2, lon[1:], lat[1:])[2]
+    if not all(scale_m / _MAX_DISTORTION < edge < scale_m * _MAX_DISTORTION for edge in edges_m):
+        sizes = " x ".join(f"{edge:.3g}" for edge in edges_m)
+        raise _out_of_reach(place, crs, f"pixels of {scale_m:g} m would be {sizes} m there")
+
+
+def _out_of_reach(place: Place, crs: CRS, why: str) -> SourceError:
+    return SourceError(
+        explain(
+            f"{place}, which {crs.name} does not reach ({why})",
+            "a CRS that covers the place",
+            "Leave crs out for the UTM zone of the centre, or pass a polar CRS.",
+        )
+    )
 
 
 def _too_large(place: Place, width_px: int, height_px: int) -> SourceError:
