@@ -114,7 +114,8 @@ def sample_scene(
     time = _whole("time", time, 1, 1200)
     seed = _whole("seed", seed, 0, 2**32 - 1)
     dims = {"time": time, "band": len(BANDS), "y": size_px, "x": size_px}
-    dates = ((FIRST_MONTH + np.arange(time)).astype("datetime64[D]") + 14).astype("datetime64[ns]")
+    months = FIRST_MONTH + np.arange(time).astype("timedelta64[M]")
+    dates = (months.astype("datetime64[D]") + np.timedelta64(14, "D")).astype("datetime64[ns]")
     if time == 1:
         del dims["time"]
     pixels: np.ndarray | da.Array
