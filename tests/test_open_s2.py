@@ -116,7 +116,7 @@ def test_every_pixel_of_a_series_is_known_at_its_real_time(earth_engine, crs):
     assert cube.dims == ("time", "band", "y", "x")
     times = np.array([scene.time_ms for scene in known_scenes()], "datetime64[ms]")
     np.testing.assert_array_equal(cube.time.values, times)
-    assert np.all(np.diff(times) > np.timedelta64(0))
+    assert np.all(np.diff(times) > np.timedelta64(0, "ms"))
     series = known_series(cube)
     assert np.isnan(series).any()
     assert_pixels(cube, series)
