@@ -292,9 +292,10 @@ def describe_failure(error: BaseException, what: str, tried: int) -> SourceError
         remedy = "Pass smaller chunks, for example chunks={'y': 448, 'x': 448}."
     elif status == 400:
         remedy = "Look at bands, collection and dates."
+    times = "1 time" if tried == 1 else f"{tried} times"
     return SourceError(
         explain(
-            f"no answer from Earth Engine for {what}, tried {tried} time{'s'[: tried - 1]}: "
+            f"no answer from Earth Engine for {what}, tried {times}: "
             f"{f'HTTP {status}, ' if status else ''}{type(error).__name__}: {text}",
             "an answer",
             remedy,

@@ -94,14 +94,13 @@ def count_scenes(query: Query) -> int:
     )
     found: Any = with_retries(counts.getInfo, f"the scenes of {query.collection}")
     if not found["limited"]:
-        limit = "" if query.cloudy_pct is None else f" with cloud <= {query.cloudy_pct:g} %"
+        missing = f"no scene of {query.collection} over the {query.place} from {query.start} to "
+        missing += query.end
+        if query.cloudy_pct is not None:
+            missing += f" with cloud <= {query.cloudy_pct:g} % ({found['all']} without that limit)"
         raise SourceError(
             explain(
-                f"no scene of {query.collection} over the {query.place} from {query.start} to "
-                f"{query.end}{limit} ({found['all']} without that limit)"
-                if limit
-                else f"no scene of {query.collection} over the {query.place} from {query.start} "
-                f"to {query.end}",
+                missing,
                 "one at least",
                 "Widen the dates, raise cloudy_pct, or look whether the place is on land.",
             )

@@ -133,7 +133,7 @@ def utm_crs(lon: float, lat: float) -> str:
             )
         )
     zone = min(int((lon + 180) // 6) + 1, 60)
-    return f"EPSG:{32600 if lat >= 0 else 32700}".replace("00", f"{zone:02d}")
+    return f"EPSG:{(32600 if lat >= 0 else 32700) + zone}"
 
 
 def _crs(name: str) -> CRS:
