@@ -1,11 +1,11 @@
 """``.terramind`` on DataArray and Dataset: documentation, and one delegating line a method."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, Unpack
 
 import xarray as xr
 
-from xr_terramind import arrange, embed, estimate, explore
+from xr_terramind import arrange, embed, estimate, explore, write
 from xr_terramind.choices import EmbedKeywords
 from xr_terramind.report import InputReport, PlanReport
 
@@ -154,6 +154,71 @@ class TerraMindAccessor:
             Windows, patches, blocks, tasks, shape and bytes of the output, memory a task.
         """
         return estimate.plan_embedding(self._obj, output=output, **options)
+
+    def to_zarr(
+        self,
+        store: Any,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        retries: int = 2,
+        progress: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.DataArray:
+        """Write an embedding to Zarr 3, block by block, so that nothing is lost or done twice.
+
+        Each block is one shard, written by its own task, whole or not at all. Where the run ends
+        before its time (a worker is killed, the disk is full, a source breaks), the same call with
+        ``resume=True`` computes only what is missing, in this process or another.
+
+        Parameters
+        ----------
+        store : str, path, zarr store or obstore store
+            A local path, a URL that fsspec understands (``"s3://..."``), or an open store.
+        resume : bool, default False
+            Go on with a store that was begun; one of another cube, other weights or options is
+            refused. Where there is nothing yet, begin.
+        overwrite : bool, default False
+            Replace a Zarr group that stands there.
+        retries : int, default 2
+            Further attempts of a read or a block that failed.
+        progress : bool, default False
+            Draw a bar with windows a second and the time left.
+        storage_options : mapping, optional
+            For fsspec.
+
+        Returns
+        -------
+        xarray.DataArray
+            What stands in the store, opened lazily.
+
+        Raises
+        ------
+        StoreError
+            Where the store cannot be written, or holds something else. `StoreExistsError`, also a
+            FileExistsError, where neither `resume` nor `overwrite` was asked for.
+        SourceError
+            At the end, with all blocks that could not be embedded; the others are written.
+        GridError
+            For an array that is no embedding.
+
+        Examples
+        --------
+        >>> import tempfile, xr_terramind as xtm
+        >>> cube = xtm.sample_scene(448, chunks={"x": 224, "y": 224})
+        >>> embedding = cube.terramind.embed(model="terramind_v1_tiny", weights="random")
+        >>> embedding.terramind.to_zarr(tempfile.mkdtemp() + "/e.zarr").shape
+        (192, 28, 28)
+        """
+        return write.to_zarr(
+            self._obj,
+            store,
+            resume=resume,
+            overwrite=overwrite,
+            retries=retries,
+            progress=progress,
+            storage_options=storage_options,
+        )
 
     def to_rgb(self, *, robust: bool = True, seed: int = 0) -> xr.DataArray:
         """Show the three strongest directions of an embedding as red, green and blue.

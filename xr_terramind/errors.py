@@ -22,7 +22,15 @@ class WeightsError(TerraMindError, RuntimeError):
 
 
 class SourceError(TerraMindError, RuntimeError):
-    """A data source (Earth Engine) gave no usable cube."""
+    """A data source (Earth Engine, a file) gave no usable cube, or no pixels for some blocks."""
+
+
+class StoreError(TerraMindError, OSError):
+    """A store of embeddings cannot be written, or holds something else."""
+
+
+class StoreExistsError(StoreError, FileExistsError):
+    """There is a store already, and neither resume nor overwrite was asked for."""
 
 
 class EngineError(TerraMindError, ValueError, RuntimeError):

@@ -5,13 +5,15 @@ tasks cut these out (workers then exchange rectangles, not chunks), and the bloc
 and runs the function. Its output stands in the graph once, and the chunks of the results are cut
 out of it. Nothing is rechunked, and the source is read once.
 
+What is cut out is copied: a view would keep its whole chunk, or its whole block, in memory until
+the next row of blocks has used it.
+
 This module knows neither torch nor xarray.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate, product
-from operator import getitem
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -95,6 +97,9 @@ def map_blocks(
     reads: Any = [source]  # Dask's own Array does not meet Dask's own protocol for mypy
     tasks = _block_tasks(source, plan, function, blocks)
     graph = HighLevelGraph.from_collections(blocks, tasks, dependencies=reads)
+    edges = _edge_tasks(plan, blocks)
+    if edges:
+        graph = _with_layer(graph, f"{blocks}-edge", edges, {blocks})
     features = _output(graph, blocks, plan, f"{name}-features-{token}", slice(0, n_features))
     last = _output(graph, blocks, plan, f"{name}-valid-{token}", n_features)
     return features, last
@@ -125,10 +130,25 @@ def _crops(graph: Graph, source: str, name: str, axes: Sequence[list[Piece]]) ->
         if all(piece.is_whole for piece in chosen):
             return key
         crop_key = (name, *(n for piece in chosen for n in piece[:3]))
-        graph[crop_key] = (getitem, key, _slices(chosen))
+        graph[crop_key] = (partial(copy_part, slices=_slices(chosen)), key)
         return crop_key
 
     return nest(())
+
+
+def copy_part(array: np.ndarray, slices: tuple[slice, ...]) -> np.ndarray:
+    """Copy a part of an array, so that the rest of it can be let go.
+
+    Parameters
+    ----------
+    array : ndarray
+    slices : tuple of slice
+
+    Returns
+    -------
+    ndarray
+    """
+    return array[slices].copy()
 
 
 def _slices(chosen: Sequence[Piece]) -> tuple[slice, ...]:
@@ -172,10 +192,13 @@ def join(parts: list[Any]) -> np.ndarray:
     return np.asarray(concatenate3(parts) if isinstance(inner, list) else inner)
 
 
-def _output(
-    graph: HighLevelGraph, blocks: str, plan: Plan, name: str, select: slice | int
-) -> da.Array:
-    # Axes of blocks and of the result's chunks: the same without overlap, shifted with it.
+def _with_layer(graph: HighLevelGraph, name: str, layer: Graph, needs: set[str]) -> HighLevelGraph:
+    return HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: needs})
+
+
+def _output_pieces(plan: Plan) -> tuple[list[list[Piece]], ...]:
+    # Of which blocks each chunk of the result consists, along time, y and x. Without overlap of
+    # one, as a whole; with it, blocks reach half an overlap into the next chunk.
     times, rows, cols = (
         [
             pieces(block_sizes, stop - size, stop)
@@ -183,19 +206,51 @@ def _output(
         ]
         for block_sizes, sizes in zip(plan.block_sizes, plan.chunk_sizes, strict=True)
     )
+    return times, rows, cols
+
+
+def _edge_tasks(plan: Plan, blocks: str) -> Graph:
+    # The last rows of a block wait for the next row of blocks: they are copied out, so that the
+    # block itself need not wait.
+    times, _, cols = (range(len(sizes)) for sizes in plan.block_sizes)
+    everything = slice(None)
+    return {
+        _edge_key(blocks, t, row, j): (
+            partial(copy_part, slices=(everything, everything, slice(row.start, row.stop))),
+            (blocks, t, row.chunk, j),
+        )
+        for chunk in _output_pieces(plan)[1]
+        for row in chunk
+        if row.start > 0
+        for t, j in product(times, cols)
+    }
+
+
+def _edge_key(blocks: str, t: int, row: Piece, j: int) -> tuple[str | int, ...]:
+    return (f"{blocks}-edge", t, row.chunk, j, row.start)
+
+
+def _output(
+    graph: HighLevelGraph, blocks: str, plan: Plan, name: str, select: slice | int
+) -> da.Array:
+    times, rows, cols = _output_pieces(plan)
     feature_axis = () if isinstance(select, int) else (0,)
+
+    def key(t: Piece, row: Piece, col: Piece) -> tuple[str | int, ...]:
+        if row.start > 0:
+            return _edge_key(blocks, t.chunk, row, col.chunk)
+        return (blocks, t.chunk, row.chunk, col.chunk)
+
     layer: Graph = {}
     for t, i, j in product(range(len(times)), range(len(rows)), range(len(cols))):
-        keys = [
-            [[(blocks, a.chunk, b.chunk, c.chunk) for c in cols[j]] for b in rows[i]]
-            for a in times[t]
-        ]
-        cut = partial(select_output, times[t], rows[i], cols[j], select)
+        keys = [[[key(a, b, c) for c in cols[j]] for b in rows[i]] for a in times[t]]
+        shifted = [row._replace(start=0, stop=row.stop - row.start) for row in rows[i]]
+        cut = partial(select_output, times[t], shifted, cols[j], select)
         layer[(name, t, *feature_axis, i, j)] = (cut, keys)
     chunks = list(plan.chunk_sizes)
     if not isinstance(select, int):
         chunks.insert(1, (select.stop,))
-    graph = HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: {blocks}})
+    graph = _with_layer(graph, name, layer, set(graph.layers) & {blocks, f"{blocks}-edge"})
     return da.Array(graph, name, tuple(chunks), dtype=np.float32)
 
 

@@ -1,0 +1,249 @@
+"""A Zarr store of embeddings: open it, lay it out, see which blocks stand, write one."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.abc.store import Store
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, LocalStore, ObjectStore, StorePath
+
+from xr_terramind.errors import StoreError, TerraMindError, explain
+
+UNFINISHED = "xr_terramind:unfinished"
+"""Attribute of a group whose metadata are still being written; it holds no block yet."""
+
+_PARTIAL = ".partial"  # the suffix of what zarr has not yet moved to its place
+
+
+class Region(NamedTuple):
+    """Where one array of a block goes.
+
+    Attributes
+    ----------
+    array : str
+        Name of the array in the group.
+    slices : tuple of slice
+        In cells, along the array's dimensions.
+    """
+
+    array: str
+    slices: tuple[slice, ...]
+
+
+def locate_store(store: Any, storage_options: Mapping[str, Any] | None = None) -> StorePath:
+    """Find out what a user means by a store.
+
+    Parameters
+    ----------
+    store : str, path, zarr Store, StorePath or obstore store
+        A local path, a URL that fsspec understands, or an open store.
+    storage_options : mapping, optional
+        For fsspec.
+
+    Returns
+    -------
+    StorePath
+
+    Raises
+    ------
+    StoreError
+        For anything else, or a URL whose file system is not installed.
+    """
+    if isinstance(store, StorePath):
+        return store
+    if isinstance(store, Store):
+        return StorePath(store)
+    if isinstance(store, str) and "://" in store and not store.startswith("file://"):
+        with _said_plainly(store, "opened"):
+            return StorePath(
+                FsspecStore.from_url(store, storage_options=dict(storage_options or {}))
+            )
+    if isinstance(store, str | os.PathLike):
+        # fsspec's own local files are not written whole or not at all; zarr's are.
+        path = os.fspath(store)
+        return StorePath(LocalStore(unquote(urlsplit(path).path) if "://" in path else path))
+    if type(store).__module__.partition(".")[0] == "obstore":
+        return StorePath(ObjectStore(store))
+    raise StoreError(
+        explain(
+            f"a store of type {type(store).__name__}",
+            "a path, a URL, a zarr store or an obstore store",
+            "Pass for example 'embedding.zarr' or 's3://bucket/embedding.zarr'.",
+        )
+    )
+
+
+def existing_group(place: StorePath) -> zarr.Group | None:
+    """Return the group that stands at a place, or None where there is nothing.
+
+    Parameters
+    ----------
+    place : StorePath
+
+    Returns
+    -------
+    zarr.Group or None
+
+    Raises
+    ------
+    StoreError
+        For a place that holds something else: it is not ours to write into.
+    """
+    with _said_plainly(place, "read"):
+        try:
+            return zarr.open_group(place, mode="r", zarr_format=3)
+        except FileNotFoundError:
+            is_empty = sync(place.store.is_empty(place.path))
+    if not is_empty or _is_file(place):
+        raise StoreError(
+            explain(
+                f"something at {place} that is no Zarr 3 group",
+                "nothing there, or an embedding that was begun",
+                "Choose another name, or remove it yourself.",
+            )
+        )
+    return None
+
+
+def _is_file(place: StorePath) -> bool:
+    return isinstance(place.store, LocalStore) and Path(place.store.root, place.path).is_file()
+
+
+def lay_out(place: StorePath, dataset: xr.Dataset, encoding: Mapping[str, Any]) -> None:
+    """Write all of a dataset but its Dask arrays; what stood there is replaced.
+
+    Killed in the middle, it leaves a group that says that it is unfinished.
+
+    Parameters
+    ----------
+    place : StorePath
+    dataset : xarray.Dataset
+    encoding : mapping
+        Of its variables.
+    """
+    mark = {UNFINISHED: 1}
+    with _said_plainly(place, "written"):
+        zarr.create_group(place.store, path=place.path, overwrite=True, attributes=mark)
+        dataset.assign_attrs(mark).to_zarr(
+            place.store,
+            group=place.path or None,
+            mode="a",
+            compute=False,
+            consolidated=False,
+            zarr_format=3,
+            encoding=dict(encoding),
+        )
+        group = zarr.open_group(place, mode="r+")
+        group.attrs.put({key: value for key, value in group.attrs.items() if key != UNFINISHED})
+
+
+def read_back(place: StorePath) -> xr.Dataset:
+    """Open a stored embedding lazily.
+
+    Parameters
+    ----------
+    place : StorePath
+
+    Returns
+    -------
+    xarray.Dataset
+    """
+    return xr.open_zarr(
+        place.store,
+        group=place.path or None,
+        consolidated=False,
+        zarr_format=3,
+        decode_coords="all",
+        chunks={},
+    )
+
+
+def complete_blocks(place: StorePath, array: str) -> set[tuple[int, ...]]:
+    """List the blocks of an array that stand in a store, each written whole.
+
+    Parameters
+    ----------
+    place : StorePath
+    array : str
+
+    Returns
+    -------
+    set of tuple of int
+        Position along each dimension.
+    """
+    prefix = f"{place.path}/{array}/c/".lstrip("/")
+    found = (key.removeprefix(prefix) for key in _list(place, prefix))
+    return {
+        tuple(int(part) for part in name.split("/"))
+        for name in found
+        if name.replace("/", "").isdecimal()
+    }
+
+
+def remove_torn(place: StorePath) -> None:
+    """Remove what a process that was killed while writing has left beside whole blocks.
+
+    Parameters
+    ----------
+    place : StorePath
+    """
+    with _said_plainly(place, "cleaned"):
+        for key in _list(place, f"{place.path}/".lstrip("/")):
+            if key.endswith(_PARTIAL):
+                sync(place.store.delete(key))
+
+
+def _list(place: StorePath, prefix: str) -> list[str]:
+    async def collect() -> list[str]:
+        return [key async for key in place.store.list_prefix(prefix)]
+
+    with _said_plainly(place, "listed"):
+        return sync(collect())
+
+
+def write_block(place: StorePath, regions: tuple[Region, ...], *arrays: np.ndarray) -> None:
+    """Write what belongs to one block; the last array says that it is complete.
+
+    Parameters
+    ----------
+    place : StorePath
+    regions : tuple of Region
+        Whole shards of the stored arrays, so that each is one file or object.
+    *arrays : ndarray
+        One a region.
+
+    Raises
+    ------
+    StoreError
+    """
+    with _said_plainly(place, "written"):
+        for region, values in zip(regions, arrays, strict=True):
+            stored = zarr.open_array(place / region.array, mode="r+")
+            # A block without a valid pixel is all NaN: not to write it would mean not done.
+            stored.with_config({"write_empty_chunks": True})[region.slices] = values
+
+
+@contextmanager
+def _said_plainly(place: Any, action: str) -> Iterator[None]:
+    try:
+        yield
+    except TerraMindError:
+        raise
+    # Stores have no error in common: OSError is a disk's word, ValueError zarr's for a read-only
+    # store, ImportError fsspec's for a file system that is not installed, and others have theirs.
+    except Exception as error:
+        raise StoreError(
+            explain(
+                f"{place}, which cannot be {action} ({type(error).__name__}: {error})",
+                "a store that can be read and written, with room left",
+                "Blocks that are written stay: make room or get access, then call again with "
+                "resume=True.",
+            )
+        ) from error

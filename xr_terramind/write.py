@@ -1,0 +1,355 @@
+"""Embeddings into Zarr, block by block: what is written once is not computed again."""
+
+import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
+from itertools import accumulate, pairwise, product
+from typing import Any, NamedTuple
+
+import xarray as xr
+from dask.base import compute, tokenize
+from dask.delayed import delayed
+from dask.highlevelgraph import HighLevelGraph
+from rich.console import Console
+from zarr.codecs import ZstdCodec
+from zarr.storage import StorePath
+
+from xr_terramind.device import Runtime, resolve_runtime
+from xr_terramind.errors import GridError, SourceError, StoreError, StoreExistsError, explain
+from xr_terramind.execute import Failure, Key, run_blocks
+from xr_terramind.geoemb import geoemb_attrs
+from xr_terramind.hub import download
+from xr_terramind.models import model_spec
+from xr_terramind.progress import block_progress
+from xr_terramind.resume import GRAPH, refuse_other, refuse_other_pixels
+from xr_terramind.store import (
+    UNFINISHED,
+    Region,
+    complete_blocks,
+    existing_group,
+    lay_out,
+    locate_store,
+    read_back,
+    remove_torn,
+    write_block,
+)
+from xr_terramind.weights import locate
+from xr_terramind.windows import Axis
+
+TASK_NAME = "terramind-write"
+
+WANTED_CELLS = 16
+"""Edge of what can be read at once out of a block, about: 16 x 16 vectors of small are 400 kB."""
+
+BLOCK_CELLS = 84
+"""Edge of the blocks of an embedding that is in memory already."""
+
+_ZSTD = ZstdCodec(level=3, checksum=True)
+
+_KEPT_ENCODING = {"_FillValue", "grid_mapping", "units", "calendar", "dtype"}
+
+Index = tuple[int, ...]
+
+
+class Lattice(NamedTuple):
+    """Blocks of an embedding that is laid out for a store.
+
+    Attributes
+    ----------
+    arrays : dict
+        Name -> variable in Dask, written block by block; ``embedding`` last.
+    dims : tuple of str
+        Of the embedding, and so of a block's index.
+    """
+
+    arrays: dict[str, xr.Variable]
+    dims: tuple[Any, ...]
+
+    @property
+    def blocks(self) -> list[Index]:
+        """Index of every block, row by row."""
+        main = self.arrays["embedding"]
+        return list(product(*(range(len(main.chunksizes[dim])) for dim in self.dims)))
+
+    def key(self, array: str, block: Index) -> Key:
+        """Return the Dask key of an array's part of a block."""
+        variable = self.arrays[array]
+        place = dict(zip(self.dims, block, strict=True))
+        return (variable.data.name, *(place[dim] for dim in variable.dims))
+
+    def region(self, array: str, block: Index) -> Region:
+        """Return where an array's part of a block goes."""
+        variable = self.arrays[array]
+        place = dict(zip(self.dims, block, strict=True))
+        return Region(
+            array,
+            tuple(_edges(variable.chunksizes[dim])[place[dim]] for dim in variable.dims),
+        )
+
+
+def _edges(sizes: tuple[int, ...]) -> list[slice]:
+    return [slice(start, stop) for start, stop in pairwise(accumulate(sizes, initial=0))]
+
+
+def to_zarr(
+    embedding: xr.DataArray,
+    store: Any,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    retries: int = 2,
+    progress: bool | Console = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> xr.DataArray:
+    """Write an embedding block by block; see `TerraMindAccessor.to_zarr`.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+    store : str, path, zarr store or obstore store
+    resume, overwrite : bool
+    retries : int
+    progress : bool or rich.console.Console
+    storage_options : mapping, optional
+
+    Returns
+    -------
+    xarray.DataArray
+    """
+    place = locate_store(store, storage_options)
+    _check_embedding(embedding)
+    group = _permitted_group(place, resume=resume, overwrite=overwrite)
+    embedding = _settled(_in_even_chunks(embedding))
+    done: set[Index] = set()
+    if group is None or overwrite or UNFINISHED in group.attrs:
+        _lay_out(place, embedding)
+    else:
+        done = _blocks_to_keep(place, embedding)
+    lattice = _lattice(embedding)
+    missing = [block for block in lattice.blocks if block not in done]
+    failures = _write(place, lattice, missing, embedding, retries=retries, progress=progress)
+    _report(place, lattice, embedding, failures)
+    return read_back(place)["embedding"]
+
+
+def _check_embedding(embedding: xr.DataArray) -> None:
+    if "feature" not in embedding.dims or "model_key" not in embedding.attrs:
+        raise GridError(
+            explain(
+                f"an array with the dimensions {embedding.dims} and "
+                f"{'no ' * ('model_key' not in embedding.attrs)}attribute model_key",
+                "an embedding with a dimension 'feature' and the attributes that embed() gave it",
+                "Keep them with xr.set_options(keep_attrs=True), or use xarray's own to_zarr.",
+            )
+        )
+
+
+def _permitted_group(place: StorePath, *, resume: bool, overwrite: bool) -> Any:
+    group = existing_group(place)
+    if group is None or resume or overwrite or UNFINISHED in group.attrs:
+        return group
+    raise StoreExistsError(
+        explain(
+            f"a Zarr group at {place}",
+            "nothing there",
+            "resume=True goes on with an embedding that was begun, overwrite=True replaces it, "
+            "or choose another name.",
+        )
+    )
+
+
+def _settled(embedding: xr.DataArray) -> xr.DataArray:
+    # What a lazy result leaves open is settled now that it is computed: a store says what made it.
+    attrs = dict(embedding.attrs)
+    if attrs["weights"] == "pretrained" and not attrs["weights_sha256"]:
+        spec = model_spec(attrs["model_key"])
+        download(spec)
+        attrs["weights_sha256"] = locate("pretrained", spec).sha256
+    asked = Runtime(attrs["engine"], attrs["device"], attrs["precision"])
+    if "auto" in asked:
+        # Where blocks will be computed: on a cluster, that is not here.
+        (found,) = compute(delayed(resolve_runtime)(*asked))
+        attrs |= found._asdict()
+    return embedding.assign_attrs(attrs)
+
+
+def _in_even_chunks(embedding: xr.DataArray) -> xr.DataArray:
+    # Zarr's chunks are all of one size; those of a selection are not.
+    if embedding.chunks is None:
+        return embedding.chunk(
+            {dim: {"feature": -1, "time": 1}.get(str(dim), BLOCK_CELLS) for dim in embedding.dims}
+        )
+    sizes = {dim: max(chunks) for dim, chunks in embedding.chunksizes.items()}
+    sizes["feature"] = embedding.sizes["feature"]
+    even = all(
+        set(chunks[:-1]) <= {sizes[dim]} and chunks[-1] <= sizes[dim]
+        for dim, chunks in embedding.chunksizes.items()
+    )
+    aligned = all(
+        coord.chunks is None or coord.chunksizes[dim] == embedding.chunksizes[dim]
+        for coord in embedding.coords.values()
+        for dim in coord.dims
+    )
+    return embedding if even and aligned else embedding.chunk(sizes)
+
+
+def _lattice(embedding: xr.DataArray) -> Lattice:
+    arrays = {
+        str(name): coord.variable
+        for name, coord in embedding.coords.items()
+        if coord.chunks is not None
+    }
+    return Lattice({**arrays, "embedding": embedding.variable}, embedding.dims)
+
+
+def _lay_out(place: StorePath, embedding: xr.DataArray) -> None:
+    dataset = embedding.to_dataset(name="embedding")
+    dataset.attrs = {**geoemb_attrs(embedding), GRAPH: embedding.data.name}
+    encoding = {name: _encoding(array) for name, array in _lattice(embedding).arrays.items()}
+    lay_out(place, dataset, encoding)
+
+
+def _encoding(variable: xr.Variable) -> dict[str, Any]:
+    # Chunks and codecs of a file that it was read from do not belong here.
+    kept = {key: variable.encoding[key] for key in _KEPT_ENCODING & variable.encoding.keys()}
+    shards = _shards(variable)
+    inner = (_inner_edge(str(dim), n) for dim, n in zip(variable.dims, shards, strict=True))
+    return {**kept, "shards": shards, "chunks": tuple(inner), "compressors": (_ZSTD,)}
+
+
+def _shards(variable: xr.Variable) -> tuple[int, ...]:
+    return tuple(variable.chunksizes[dim][0] for dim in variable.dims)
+
+
+def _inner_edge(dim: str, shard_cells: int) -> int:
+    if dim == "feature":
+        return shard_cells
+    if dim == "time":
+        return 1
+    divisors = [n for n in range(1, shard_cells + 1) if shard_cells % n == 0]
+    return min(divisors, key=lambda n: abs(math.log(n / WANTED_CELLS)))
+
+
+def _blocks_to_keep(place: StorePath, embedding: xr.DataArray) -> set[Index]:
+    remove_torn(place)
+    stored = read_back(place)
+    refuse_other(embedding, stored, place)
+    here, there = _shards(embedding.variable), stored["embedding"].encoding["shards"]
+    if here != there:
+        raise StoreError(
+            explain(
+                f"blocks of {there} cells at {place}",
+                f"blocks of {here}, as the embedding has them now",
+                "Open the cube with the dtype and dates a chunk that it had before, or embed with "
+                "the version of xr_terramind that began the store.",
+            )
+        )
+    lattice = _lattice(embedding)
+    done = set.intersection(*(_standing(place, lattice, array) for array in lattice.arrays))
+    if done and stored.attrs.get(GRAPH) != embedding.data.name:
+        block = sorted(done)[len(done) // 2]
+        refuse_other_pixels(embedding, stored, lattice.region("embedding", block).slices, place)
+    return done
+
+
+def _standing(place: StorePath, lattice: Lattice, array: str) -> set[Index]:
+    # Of one array: a coordinate without features stands where its own block stands.
+    dims = lattice.arrays[array].dims
+    stored = complete_blocks(place, array)
+    return {
+        block
+        for block in lattice.blocks
+        if tuple(dict(zip(lattice.dims, block, strict=True))[dim] for dim in dims) in stored
+    }
+
+
+def _write(
+    place: StorePath,
+    lattice: Lattice,
+    missing: list[Index],
+    embedding: xr.DataArray,
+    *,
+    retries: int,
+    progress: bool | Console,
+) -> dict[Index, Failure]:
+    if not missing:
+        return {}
+    name = f"{TASK_NAME}-{tokenize(str(place), embedding.data.name, sorted(lattice.arrays))}"
+    layer: dict[Any, Any] = {
+        (name, *block): (
+            partial(
+                write_block, place, tuple(lattice.region(array, block) for array in lattice.arrays)
+            ),
+            *(lattice.key(array, block) for array in lattice.arrays),
+        )
+        for block in missing
+    }
+    sources: list[Any] = [variable.data for variable in lattice.arrays.values()]
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=sources)
+    console = progress if isinstance(progress, Console) else None
+    windows = _n_windows(embedding)
+    per_block = windows / len(lattice.blocks) if windows else None
+    bar = block_progress(len(missing), per_block, console) if progress else nullcontext(_ignore)
+    with bar as advance:
+        failures = run_blocks(
+            graph, list(layer), retries=retries, seen=lambda key, result: advance()
+        )
+    return {tuple(int(part) for part in key[1:]): failure for key, failure in failures.items()}
+
+
+def _ignore() -> None:
+    pass
+
+
+def _n_windows(embedding: xr.DataArray) -> int | None:
+    # Of a whole grid; a selection of it is embedded in part, and nobody counts that.
+    attrs = embedding.attrs
+    shape = [embedding.sizes[dim] for dim in ("y", "x") if dim in embedding.dims]
+    if attrs["fit"] == "resize" or shape != list(attrs["grid_hw"]):
+        return None
+    stride_px = attrs["image_size"] - attrs["overlap"]
+    if attrs["output"] == "windows":
+        per_date = math.prod(shape)
+    else:
+        axes = (Axis(n * attrs["patch_size"], attrs["image_size"], stride_px) for n in shape)
+        per_date = math.prod(axis.n_windows for axis in axes)
+    return embedding.sizes.get("time", 1) * per_date
+
+
+def _report(
+    place: StorePath, lattice: Lattice, embedding: xr.DataArray, failures: dict[Index, Failure]
+) -> None:
+    n_blocks = len(lattice.blocks)
+    if failures:
+        listed = [
+            f"{_where(embedding, lattice.region('embedding', block))}: {failure.reason}"
+            for block, failure in sorted(failures.items())
+        ]
+        more = [f"and {len(listed) - 10} more"] if len(listed) > 10 else []
+        raise SourceError(
+            explain(
+                f"{len(failures)} of {n_blocks} blocks that could not be embedded, though they "
+                "were tried again:\n  " + "\n  ".join(listed[:10] + more) + "\n",
+                f"all of them; the other {n_blocks - len(failures)} are written to {place}",
+                "Look at the source there, then call to_zarr again with resume=True.",
+            )
+        )
+    lost = n_blocks - len(_standing(place, lattice, "embedding"))
+    if lost:
+        raise StoreError(
+            explain(
+                f"{lost} of {n_blocks} blocks that workers say they wrote, but not at {place}",
+                "a store that all workers and this process share",
+                "Write to a network file system or an object store (a URL).",
+            )
+        )
+
+
+def _where(embedding: xr.DataArray, region: Region) -> str:
+    parts = []
+    for dim, span in zip(embedding.dims, region.slices, strict=True):
+        if dim != "feature" and dim in embedding.indexes:
+            first, last = embedding.indexes[dim][span][[0, -1]]
+            parts.append(f"{dim} {first}" + (f" to {last}" if last != first else ""))
+    return ", ".join(parts) or "the whole extent"
