@@ -122,17 +122,19 @@ def make_request(cube: Cube, options: EmbedOptions) -> EncodeRequest:
 
 
 def _run(cube: Cube, plan: Plan, request: EncodeRequest, options: EmbedOptions) -> tuple[Any, Any]:
-    # -> features (time, feature, y, x) and valid fraction (time, y, x), in NumPy or Dask
+    # -> features ([time,] feature, y, x) and valid fraction ([time,] y, x), in NumPy or Dask
     n_features = model_spec(request.model).dim
     encode = inference.encode_resized if options.fit == "resize" else inference.encode_block
     function = partial(check_and_encode, encode=encode, request=request)
-    data = cube.data if "time" in cube.data.dims else cube.data.expand_dims("time")
     if cube.is_lazy:
-        source = data.data
+        source = cube.data.data
         marked = partial(function, cube_name=source.name)
         return lazy.map_blocks(source, plan, marked, n_features=n_features, name=TASK_NAME)
-    encoded = function(np.asarray(data.values), plan.row_blocks[0], plan.col_blocks[0])
-    return encoded[:, :n_features], encoded[:, n_features]
+    pixels = np.asarray(cube.data.values)
+    dated = "time" in cube.data.dims
+    encoded = function(pixels if dated else pixels[None], plan.row_blocks[0], plan.col_blocks[0])
+    features, valid = encoded[:, :n_features], encoded[:, n_features]
+    return (features, valid) if dated else (features[0], valid[0])
 
 
 def check_and_encode(

@@ -93,8 +93,7 @@ def plan_embedding(obj: xr.DataArray | xr.Dataset, **options: Any) -> PlanReport
 def _count_tasks(cube: Cube, plan: Plan) -> int:
     if not cube.is_lazy:
         return plan.n_blocks
-    data = cube.data if "time" in cube.data.dims else cube.data.expand_dims("time")
-    source: da.Array = data.data
+    source: da.Array = cube.data.data
     results = lazy.map_blocks(source, plan, _no_function, n_features=1, name=TASK_NAME)
     return len({key for result in results for key in result.__dask_graph__()})
 

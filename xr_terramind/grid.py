@@ -88,9 +88,9 @@ def label(
 
     Parameters
     ----------
-    features : array, shape (time, feature, y, x)
-        NumPy or Dask.
-    valid : array, shape (time, y, x)
+    features : array, shape ([time,] feature, y, x)
+        NumPy or Dask; with time where the cube has it.
+    valid : array, shape ([time,] y, x)
         Valid fraction of each cell.
     source : xarray.DataArray
         The arranged cube: its other coordinates are kept where they still apply.
@@ -107,10 +107,7 @@ def label(
         Dims ``([time,] feature, y, x)``, named ``embedding``.
     """
     rows, cols = cells
-    has_time = "time" in source.dims
-    times = ("time",) if has_time else ()
-    if not has_time:
-        features, valid = features[0], valid[0]
+    times = ("time",) if "time" in source.dims else ()
     result = xr.DataArray(
         features,
         dims=(*times, "feature", "y", "x"),

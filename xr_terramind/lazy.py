@@ -26,6 +26,8 @@ from xr_terramind.plan import Plan
 from xr_terramind.windows import AxisBlock
 
 Graph = dict[Any, Any]
+_DATED = 4  # axes of a source with time
+
 BlockFunction = Callable[[np.ndarray, AxisBlock, AxisBlock], np.ndarray]
 
 
@@ -73,7 +75,7 @@ def map_blocks(
 
     Parameters
     ----------
-    source : dask.array.Array, shape (time, band, y, x)
+    source : dask.array.Array, shape ([time,] band, y, x)
         In any chunks of known sizes.
     plan : Plan
         The blocks, and the chunks of the results.
@@ -87,9 +89,9 @@ def map_blocks(
 
     Returns
     -------
-    features : dask.array.Array, shape (time, n_features, y, x)
+    features : dask.array.Array, shape ([time,] n_features, y, x)
         All but the last of the function's outputs.
-    last : dask.array.Array, shape (time, y, x)
+    last : dask.array.Array, shape ([time,] y, x)
         The last of them.
     """
     token = tokenize(source.name, plan, function, n_features)
@@ -100,20 +102,24 @@ def map_blocks(
     edges = _edge_tasks(plan, blocks)
     if edges:
         graph = _with_layer(graph, f"{blocks}-edge", edges, {blocks})
-    features = _output(graph, blocks, plan, f"{name}-features-{token}", slice(0, n_features))
-    last = _output(graph, blocks, plan, f"{name}-valid-{token}", n_features)
+    dated = source.ndim == _DATED
+    outputs = ("features", slice(0, n_features)), ("valid", n_features)
+    features, last = (
+        _output(graph, blocks, plan, f"{name}-{what}-{token}", select, dated=dated)
+        for what, select in outputs
+    )
     return features, last
 
 
 def _block_tasks(source: da.Array, plan: Plan, function: BlockFunction, name: str) -> Graph:
-    time_chunks, band_chunks, row_chunks, col_chunks = source.chunks
-    times = [pieces(time_chunks, *dates) for dates in plan.time_blocks]
-    bands = pieces(band_chunks, 0, source.shape[1])
+    *time_chunks, band_chunks, row_chunks, col_chunks = source.chunks
+    times = [[pieces(chunks, *dates) for chunks in time_chunks] for dates in plan.time_blocks]
+    bands = pieces(band_chunks, 0, source.shape[-3])
     rows = [pieces(row_chunks, block.read_start, block.read_stop) for block in plan.row_blocks]
     cols = [pieces(col_chunks, block.read_start, block.read_stop) for block in plan.col_blocks]
     graph: Graph = {}
     for t, i, j in product(range(len(times)), range(len(rows)), range(len(cols))):
-        axes = (times[t], bands, rows[i], cols[j])
+        axes = (*times[t], bands, rows[i], cols[j])
         parts = _crops(graph, source.name, f"{name}-crop", axes)
         # A partial, as Dask would look for keys inside tuples like AxisBlock.
         run = partial(run_block, function, plan.row_blocks[i], plan.col_blocks[j])
@@ -165,13 +171,14 @@ def run_block(
     function : callable
     rows, cols : AxisBlock
     parts : nested lists of ndarray
-        One level each for time, band, y and x.
+        One level each for time (where the source has it), band, y and x.
 
     Returns
     -------
     ndarray, shape (time, n_features + 1, y, x)
     """
-    return function(join(parts), rows, cols)
+    pixels = join(parts)
+    return function(pixels if pixels.ndim == _DATED else pixels[None], rows, cols)
 
 
 def join(parts: list[Any]) -> np.ndarray:
@@ -231,7 +238,7 @@ def _edge_key(blocks: str, t: int, row: Piece, j: int) -> tuple[str | int, ...]:
 
 
 def _output(
-    graph: HighLevelGraph, blocks: str, plan: Plan, name: str, select: slice | int
+    graph: HighLevelGraph, blocks: str, plan: Plan, name: str, select: slice | int, *, dated: bool
 ) -> da.Array:
     times, rows, cols = _output_pieces(plan)
     feature_axis = () if isinstance(select, int) else (0,)
@@ -245,13 +252,12 @@ def _output(
     for t, i, j in product(range(len(times)), range(len(rows)), range(len(cols))):
         keys = [[[key(a, b, c) for c in cols[j]] for b in rows[i]] for a in times[t]]
         shifted = [row._replace(start=0, stop=row.stop - row.start) for row in rows[i]]
-        cut = partial(select_output, times[t], shifted, cols[j], select)
-        layer[(name, t, *feature_axis, i, j)] = (cut, keys)
-    chunks = list(plan.chunk_sizes)
-    if not isinstance(select, int):
-        chunks.insert(1, (select.stop,))
+        cut = partial(select_output, times[t], shifted, cols[j], select, dated=dated)
+        layer[(name, *(t,) * dated, *feature_axis, i, j)] = (cut, keys)
+    feature_chunks = () if isinstance(select, int) else ((select.stop,),)
+    chunks = (*plan.chunk_sizes[: int(dated)], *feature_chunks, *plan.chunk_sizes[1:])
     graph = _with_layer(graph, name, layer, set(graph.layers) & {blocks, f"{blocks}-edge"})
-    return da.Array(graph, name, tuple(chunks), dtype=np.float32)
+    return da.Array(graph, name, chunks, dtype=np.float32)
 
 
 def select_output(
@@ -260,6 +266,8 @@ def select_output(
     cols: list[Piece],
     select: slice | int,
     blocks: list[list[list[np.ndarray]]],
+    *,
+    dated: bool,
 ) -> np.ndarray:
     """Cut one chunk of a result out of the blocks that hold it.
 
@@ -271,10 +279,12 @@ def select_output(
         Which of the function's outputs.
     blocks : nested lists of ndarray, shape (time, n_features + 1, y, x)
         One level each for time, y and x.
+    dated : bool
+        Keep the axis of time.
 
     Returns
     -------
-    ndarray, shape (time, feature, y, x), or (time, y, x) for a single output
+    ndarray, shape ([time,] feature, y, x), or ([time,] y, x) for a single output
     """
     parts = [
         [[_cut(block, (a, b, c), select) for block, c in zip(run, cols, strict=True)]
@@ -282,12 +292,13 @@ def select_output(
         for plane, a in zip(blocks, times, strict=True)
     ]  # fmt: skip
     rows_at = -2
-    return np.concatenate(
+    chunk = np.concatenate(
         [
             np.concatenate([np.concatenate(run, axis=-1) for run in plane], axis=rows_at)
             for plane in parts
         ]
     )
+    return chunk if dated else chunk[0]
 
 
 def _cut(block: np.ndarray, chosen: tuple[Piece, Piece, Piece], select: slice | int) -> np.ndarray:

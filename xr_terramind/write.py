@@ -213,12 +213,15 @@ def _lay_out(place: StorePath, embedding: xr.DataArray) -> None:
 def _encoding(variable: xr.Variable) -> dict[str, Any]:
     # Chunks and codecs of a file that it was read from do not belong here.
     kept = {key: variable.encoding[key] for key in _KEPT_ENCODING & variable.encoding.keys()}
-    shards = _shards(variable)
-    inner = (_inner_edge(str(dim), n) for dim, n in zip(variable.dims, shards, strict=True))
-    return {**kept, "shards": shards, "chunks": tuple(inner), "compressors": (_ZSTD,)}
+    block = _block_shape(variable)
+    encoding = {**kept, "chunks": block, "compressors": (_ZSTD,)}
+    if "y" in variable.dims:  # one vector is nothing to be read in parts
+        inner = (_inner_edge(str(dim), n) for dim, n in zip(variable.dims, block, strict=True))
+        encoding |= {"shards": block, "chunks": tuple(inner)}
+    return encoding
 
 
-def _shards(variable: xr.Variable) -> tuple[int, ...]:
+def _block_shape(variable: xr.Variable) -> tuple[int, ...]:
     return tuple(variable.chunksizes[dim][0] for dim in variable.dims)
 
 
@@ -235,7 +238,8 @@ def _blocks_to_keep(place: StorePath, embedding: xr.DataArray) -> set[Index]:
     remove_torn(place)
     stored = read_back(place)
     refuse_other(embedding, stored, place)
-    here, there = _shards(embedding.variable), stored["embedding"].encoding["shards"]
+    here, encoding = _block_shape(embedding.variable), stored["embedding"].encoding
+    there = encoding.get("shards") or encoding["chunks"]
     if here != there:
         raise StoreError(
             explain(
