@@ -1,11 +1,13 @@
-"""Run the tasks that write blocks, so that one broken block does not take the others down.
+"""Run the tasks that write blocks: in an order that keeps memory flat, and none for all.
 
-Every task of the graph is wrapped: an error is tried again, then becomes a `Failure` that travels
+Every task of the graph is wrapped: what raises is tried again, then becomes a `Failure` that goes
 through the graph in place of a result, so that only the blocks that need it are lost.
 """
 
+import ctypes
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +28,11 @@ from xr_terramind.errors import SourceError, StoreError, TerraMindError
 FIRST_PAUSE_S = 0.5
 """Wait before a task is tried again; it doubles with every further attempt."""
 
+READ_AHEAD = 1
+"""Blocks whose chunks may be read beyond those that threads are busy with."""
+
 Key = tuple[str | int, ...]
+Nodes = Mapping[Any, GraphNode]
 Seen = Callable[[Key, Any], None]
 
 
@@ -55,6 +61,7 @@ class _Attempts:
         self.retries = retries
 
     def __call__(self, *values: Any) -> Any:
+        values = values[: len(self.needs)]  # what comes behind only had to come first
         failed = next((value for value in values if isinstance(value, Failure)), None)
         if failed is not None:
             return failed
@@ -78,35 +85,126 @@ def _refusal(error: Exception) -> TerraMindError | None:
     return None
 
 
-def guarded(graph: HighLevelGraph, *, retries: int) -> HighLevelGraph:
-    """Wrap every task of a graph, so that errors become `Failure` objects.
-
-    Parameters
-    ----------
-    graph : HighLevelGraph
-    retries : int
-        Further attempts of a task that raised.
-
-    Returns
-    -------
-    HighLevelGraph
-        With the same keys, layers and annotations.
-    """
-    nodes = convert_legacy_graph(ensure_dict(graph))
-    layers = {
-        name: MaterializedLayer(
-            {key: _guarded(nodes[key], retries) for key in layer}, annotations=layer.annotations
-        )
-        for name, layer in graph.layers.items()
-    }
-    return HighLevelGraph(layers, graph.dependencies)
-
-
-def _guarded(node: GraphNode, retries: int) -> GraphNode:
+def _guarded(node: GraphNode, retries: int, first: Iterable[Any] = ()) -> GraphNode:
+    """Wrap a task, which may have to wait for others whose results it does not need."""
     if not isinstance(node, Task):
         return node  # plain data and other names of tasks cannot fail
     needs = tuple(node.dependencies)
-    return Task(node.key, _Attempts(node, needs, retries), *(TaskRef(key) for key in needs))
+    waits = (TaskRef(key) for key in (*needs, *first))
+    return Task(node.key, _Attempts(node, needs, retries), *waits)
+
+
+def in_reading_order(keys: Sequence[Key], nodes: Nodes) -> list[Key]:
+    """Sort blocks so that each follows the last source chunk that it needs.
+
+    Chunks and blocks rarely have the same borders. Where chunks come row by row, and each block as
+    soon as it can, a chunk waits for its neighbours only, and not for all blocks of a row.
+
+    Parameters
+    ----------
+    keys : sequence of tuple
+        The tasks that write one block each.
+    nodes : mapping
+        The whole graph.
+
+    Returns
+    -------
+    list of tuple
+    """
+
+    def last_read(key: Key) -> tuple[int, ...]:
+        chunks = (root[1:] for root in _ancestors(key, nodes) if _is_chunk(root, nodes))
+        return max(chunks, default=())
+
+    return sorted(keys, key=last_read)  # stable: blocks of the same chunk stay row by row
+
+
+def _is_chunk(key: Any, nodes: Nodes) -> bool:
+    is_placed = isinstance(key, tuple) and all(isinstance(part, int) for part in key[1:])
+    return is_placed and all(isinstance(need, str) for need in nodes[key].dependencies)
+
+
+def _ancestors(key: Any, nodes: Nodes, known: set[Any] | None = None) -> Iterator[Any]:
+    known = set() if known is None else known
+    waiting = [key]
+    while waiting:
+        key = waiting.pop()
+        if key not in known:
+            known.add(key)
+            yield key
+            waiting.extend(nodes[key].dependencies)
+
+
+def first_uses(keys: Sequence[Key], nodes: Nodes) -> dict[Any, int]:
+    """Say for each task which block needs it first.
+
+    Parameters
+    ----------
+    keys : sequence of tuple
+        The blocks, in the order in which they are to be done.
+    nodes : mapping
+        The whole graph.
+
+    Returns
+    -------
+    dict
+        Key -> position in `keys`.
+    """
+    known: set[Any] = set()
+    return {
+        task: number for number, key in enumerate(keys) for task in _ancestors(key, nodes, known)
+    }
+
+
+def one_after_another(
+    keys: Sequence[Key], nodes: Nodes, *, retries: int, ahead: int
+) -> dict[Any, GraphNode]:
+    """Guard a graph, and let no block begin before those far ahead of it are written.
+
+    Dask's own order is not made for sources whose chunks cross the borders of blocks: it reads
+    most of a scene before the last blocks of its first chunk are done. Here reading waits, so that
+    memory does not grow with the scene.
+
+    Parameters
+    ----------
+    keys : sequence of tuple
+        The blocks, in the order in which they are to be done.
+    nodes : mapping
+        The whole graph.
+    retries : int
+        Further attempts of a task that raised.
+    ahead : int
+        Blocks that may be under way at once.
+
+    Returns
+    -------
+    dict
+        The graph, with the same keys.
+    """
+    uses = first_uses(keys, nodes)
+
+    def gate(number: int) -> tuple[str, int]:
+        return "terramind-gate", number
+
+    def first(key: Any) -> list[Any]:
+        waits = not nodes[key].dependencies and uses[key] >= ahead
+        return [gate(uses[key] - ahead)] if waits else []
+
+    # A gate opens once its block, and all before it, are written.
+    gates: dict[Any, GraphNode] = {
+        gate(number): Task(
+            gate(number), _open, TaskRef(key), *(TaskRef(gate(number - 1)),) * (number > 0)
+        )
+        for number, key in enumerate(keys[:-ahead])
+    }
+    return gates | {key: _guarded(nodes[key], retries, first(key)) for key in uses}
+
+
+def _open(*_: Any) -> None:
+    # What a block has freed goes back to the system: otherwise glibc keeps it, in pieces between
+    # what lives longer. It takes a millisecond; other C libraries do so by themselves.
+    if sys.platform == "linux" and hasattr(trim := ctypes.CDLL(None), "malloc_trim"):
+        trim.malloc_trim(0)
 
 
 def run_blocks(
@@ -151,14 +249,18 @@ def run_blocks(
 
     # Fusing whole chains would hide which task failed, and what the dashboard calls it.
     with dask.config.set({"optimization.fuse.active": False}):
-        graph = guarded(optimize(graph, keys), retries=retries)
+        graph = optimize(graph, keys)
+    nodes = convert_legacy_graph(ensure_dict(graph))
+    keys = in_reading_order(keys, nodes)
     get = get_scheduler() or dask.threaded.get
     client = getattr(get, "__self__", None)
     if client is not None and hasattr(client, "scheduler_info"):
-        _run_distributed(client, graph, keys, note)
+        _run_distributed(client, _with_priorities(graph, nodes, keys, retries), keys, note)
     else:
+        ahead = (dask.config.get("num_workers", None) or CPU_COUNT) + READ_AHEAD
+        tasks = one_after_another(keys, nodes, retries=retries, ahead=ahead)
         with threads_that_end(get), _Watch(set(keys), note):
-            get(ensure_dict(graph), keys)
+            get(tasks, keys)
     return failures
 
 
@@ -192,16 +294,35 @@ def threads_that_end(get: Any = dask.threaded.get) -> Iterator[None]:
         yield
 
 
+def _with_priorities(
+    graph: HighLevelGraph, nodes: Nodes, keys: Sequence[Key], retries: int
+) -> HighLevelGraph:
+    # A cluster has as much under way as it has workers, and they may come and go: it is only told
+    # what comes first. Annotations of the user's layers are kept.
+    uses = first_uses(keys, nodes)
+    layers = {
+        name: MaterializedLayer(
+            {key: _guarded(nodes[key], retries) for key in layer},
+            annotations={"priority": lambda key: -uses[key], **(layer.annotations or {})},
+        )
+        for name, layer in graph.layers.items()
+    }
+    return HighLevelGraph(layers, graph.dependencies)
+
+
 def _run_distributed(client: Any, graph: HighLevelGraph, keys: list[Key], note: Seen) -> None:
     from distributed import KilledWorker, as_completed
 
     futures = dict(zip(client.get(graph, keys, sync=False), keys, strict=True))
+    finished = as_completed(list(futures))
     try:
-        for future in as_completed(futures):
+        for future in finished:
             try:
                 result = future.result()
             except KilledWorker as error:
                 result = Failure(f"KilledWorker: {error}")
-            note(futures[future], result)
+            # Let go at once: what a dead worker still held would be computed, and written, again.
+            future.release()
+            note(futures.pop(future), result)
     finally:
         client.cancel(list(futures))

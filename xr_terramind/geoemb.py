@@ -1,6 +1,5 @@
 """Attributes of a stored embedding in the geoemb, proj and spatial conventions of GeoZarr."""
 
-import math
 from typing import Any
 
 import xarray as xr
@@ -52,18 +51,22 @@ def _chip_layout(attrs: dict[Any, Any]) -> dict[str, Any]:
 def _spatial(embedding: xr.DataArray) -> dict[str, Any]:
     shape = [int(embedding.sizes[dim]) for dim in ("y", "x")]
     found: dict[str, Any] = {"spatial:dimensions": ["y", "x"], "spatial:shape": shape}
-    mapping = embedding.coords.get("spatial_ref")
     if embedding.rio.crs is not None:
         code = embedding.rio.crs.to_authority()
         found |= (
             {"proj:code": ":".join(code)} if code else {"proj:wkt2": embedding.rio.crs.to_wkt()}
         )
+    mapping = embedding.coords.get("spatial_ref")
     if mapping is not None and "GeoTransform" in mapping.attrs:
-        transform = embedding.rio.transform()
-        bounds = [float(bound) for bound in embedding.rio.bounds()]
-        if all(map(math.isfinite, bounds)):
-            found |= {
-                "spatial:transform": [float(number) for number in tuple(transform)[:6]],
-                "spatial:bbox": bounds,
-            }
+        # Of the coordinates: a selection keeps the transform of what it was selected from.
+        west, south, east, north = embedding.rio.bounds(recalc=True)
+        transform = embedding.rio.transform(recalc=True)
+        found |= {
+            "spatial:transform": [float(number) for number in tuple(transform)[:6]],
+            "spatial:bbox": [
+                float(edge)
+                for pair in (min, max)
+                for edge in (pair(west, east), pair(south, north))
+            ],
+        }
     return found

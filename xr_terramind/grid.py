@@ -180,8 +180,11 @@ def kept_coords(source: xr.DataArray, grid: PixelGrid) -> dict[Any, xr.Variable]
 
 
 def _without_storage(variable: xr.Variable) -> xr.Variable:
-    # How times are written is worth keeping; chunks and codecs belong to the file they came from.
+    # How times are written is worth keeping. All else belongs to the file they came from: chunks,
+    # codecs, and an integer dtype that without its scale factor would round.
+    is_time = variable.dtype.kind in "mMO"
     kept = {key: variable.encoding[key] for key in _KEPT_ENCODING & variable.encoding.keys()}
+    kept = kept if is_time else {}
     bare = variable.copy(deep=False)
     bare.encoding = kept
     return bare

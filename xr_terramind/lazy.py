@@ -5,8 +5,8 @@ tasks cut these out (workers then exchange rectangles, not chunks), and the bloc
 and runs the function. Its output stands in the graph once, and the chunks of the results are cut
 out of it. Nothing is rechunked, and the source is read once.
 
-What is cut out is copied: a view would keep its whole chunk, or its whole block, in memory until
-the next row of blocks has used it.
+What lies across the border of chunks or blocks is copied out: a view would keep its whole chunk,
+or its whole block, in memory until the neighbours are there.
 
 This module knows neither torch nor xarray.
 """
@@ -129,6 +129,9 @@ def _block_tasks(source: da.Array, plan: Plan, function: BlockFunction, name: st
 
 def _crops(graph: Graph, source: str, name: str, axes: Sequence[list[Piece]]) -> Any:
     # Nested lists of keys, one level an axis; the crop tasks that they name go into the graph.
+    waits = any(len(pieces_along) > 1 for pieces_along in axes)
+    cut = copy_part if waits else view_part
+
     def nest(chosen: tuple[Piece, ...]) -> Any:
         if len(chosen) < len(axes):
             return [nest((*chosen, piece)) for piece in axes[len(chosen)]]
@@ -136,10 +139,25 @@ def _crops(graph: Graph, source: str, name: str, axes: Sequence[list[Piece]]) ->
         if all(piece.is_whole for piece in chosen):
             return key
         crop_key = (name, *(n for piece in chosen for n in piece[:3]))
-        graph[crop_key] = (partial(copy_part, slices=_slices(chosen)), key)
+        graph[crop_key] = (partial(cut, slices=_slices(chosen)), key)
         return crop_key
 
     return nest(())
+
+
+def view_part(array: np.ndarray, slices: tuple[slice, ...]) -> np.ndarray:
+    """Return a part of an array that is used at once, and so needs no memory of its own.
+
+    Parameters
+    ----------
+    array : ndarray
+    slices : tuple of slice
+
+    Returns
+    -------
+    ndarray
+    """
+    return array[slices]
 
 
 def copy_part(array: np.ndarray, slices: tuple[slice, ...]) -> np.ndarray:

@@ -10,7 +10,7 @@ from xr_terramind.windows import Axis, AxisBlock, Span, check_window
 MAX_BLOCK_BYTES = 256 * 2**20
 """Input that one task may hold: 3,300 x 3,300 pixels of 12 int16 bands."""
 
-WANTED_BLOCKS = 64
+WANTED_BLOCKS = 128
 """Blocks that a cube is cut into where bytes allow: some for every worker, a smooth progress."""
 
 MIN_BLOCKS = 4

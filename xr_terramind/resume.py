@@ -59,21 +59,22 @@ def _different_attrs(wanted: dict[Any, Any], stored: dict[Any, Any]) -> list[str
     free = set(_FREE)
     if wanted.get("weights_sha256") and stored.get("weights_sha256"):
         free.add("weights")  # the same file in another folder
-    names = [name for name in {**wanted, **stored} if name not in free]
+    here, there = ({name: _as_json(attrs[name]) for name in attrs} for attrs in (wanted, stored))
     return [
-        f"{name} is {_shown(wanted, name)} here and {_shown(stored, name)} there"
-        for name in names
-        if _plain(wanted.get(name)) != _plain(stored.get(name))
+        f"{name} is {_shown(here, name)} here and {_shown(there, name)} there"
+        for name in {**here, **there}
+        if name not in free and here.get(name) != there.get(name)
     ]
 
 
-def _shown(attrs: dict[Any, Any], name: str) -> str:
-    return repr(_plain(attrs[name])) if name in attrs else "not set"
+def _shown(attrs: dict[Any, str], name: Any) -> str:
+    return repr(json.loads(attrs[name])) if name in attrs else "not set"
 
 
-def _plain(value: Any) -> Any:
-    # As JSON returns it: lists for tuples and arrays, Python's numbers for NumPy's.
-    return json.loads(json.dumps(value, default=lambda other: np.asarray(other).tolist()))
+def _as_json(value: Any) -> str:
+    # As a store returns it: lists for tuples and arrays, Python's numbers for NumPy's; and as text,
+    # in which NaN equals NaN.
+    return json.dumps(value, default=lambda other: np.asarray(other).tolist())
 
 
 def _different_grid(wanted: xr.DataArray, stored: xr.DataArray) -> list[str]:

@@ -1,6 +1,7 @@
 """A loaded encoder on its device: one a process, found again by what makes it different."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -233,7 +234,33 @@ def in_model_thread(function: Callable[..., T], *arguments: Any) -> T:
 @lru_cache(maxsize=1)
 def _model_thread(process_id: int) -> ThreadPoolExecutor:
     # Keyed by the process: a fork inherits the executor, but not its thread.
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="terramind")
+    return ThreadPoolExecutor(
+        max_workers=1,
+        thread_name_prefix="terramind",
+        initializer=_take_cores,
+        initargs=(_worker_threads(),),
+    )
+
+
+def _worker_threads() -> int:
+    """Return how many threads a Dask worker around this task has; 0 where there is none."""
+    if "distributed" not in sys.modules:
+        return 0
+    from distributed import get_worker
+
+    try:
+        return int(get_worker().state.nthreads)
+    except ValueError:  # no worker: another scheduler runs, though distributed is imported
+        return 0
+
+
+def _take_cores(n_threads: int) -> None:
+    # Dask's nannies tell libraries to use one core, as many tasks are to run at once. Of forward
+    # passes there is only one at a time, and the other threads of the worker wait for it.
+    import torch
+
+    if n_threads > torch.get_num_threads():
+        torch.set_num_threads(n_threads)
 
 
 def runner_for(request: EncodeRequest) -> Runner:

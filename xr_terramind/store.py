@@ -1,7 +1,7 @@
 """A Zarr store of embeddings: open it, lay it out, see which blocks stand, write one."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,7 +68,8 @@ def locate_store(store: Any, storage_options: Mapping[str, Any] | None = None) -
     if isinstance(store, str | os.PathLike):
         # fsspec's own local files are not written whole or not at all; zarr's are.
         path = os.fspath(store)
-        return StorePath(LocalStore(unquote(urlsplit(path).path) if "://" in path else path))
+        path = unquote(urlsplit(path).path) if "://" in path else os.path.expanduser(path)
+        return StorePath(LocalStore(path))
     if type(store).__module__.partition(".")[0] == "obstore":
         return StorePath(ObjectStore(store))
     raise StoreError(
@@ -96,20 +97,27 @@ def existing_group(place: StorePath) -> zarr.Group | None:
     StoreError
         For a place that holds something else: it is not ours to write into.
     """
+    if _is_file(place):
+        raise _not_ours(place)
     with _said_plainly(place, "read"):
         try:
             return zarr.open_group(place, mode="r", zarr_format=3)
         except FileNotFoundError:
-            is_empty = sync(place.store.is_empty(place.path))
-    if not is_empty or _is_file(place):
-        raise StoreError(
-            explain(
-                f"something at {place} that is no Zarr 3 group",
-                "nothing there, or an embedding that was begun",
-                "Choose another name, or remove it yourself.",
-            )
-        )
+            # A process that was killed at its first write leaves a part of it, and no group.
+            names = _collect(lambda: place.store.list_dir(place.path))
+    if not all(name.endswith(_PARTIAL) for name in names):
+        raise _not_ours(place)
     return None
+
+
+def _not_ours(place: StorePath) -> StoreError:
+    return StoreError(
+        explain(
+            f"something at {place} that is no Zarr 3 group",
+            "nothing there, or an embedding that was begun",
+            "Choose another name, or remove it yourself.",
+        )
+    )
 
 
 def _is_file(place: StorePath) -> bool:
@@ -117,9 +125,10 @@ def _is_file(place: StorePath) -> bool:
 
 
 def lay_out(place: StorePath, dataset: xr.Dataset, encoding: Mapping[str, Any]) -> None:
-    """Write all of a dataset but its Dask arrays; what stood there is replaced.
+    """Write all of a dataset but its Dask arrays; a group that stood there is replaced.
 
-    Killed in the middle, it leaves a group that says that it is unfinished.
+    At every moment there is either nothing or a group; from its first change to its last, it says
+    that it is unfinished.
 
     Parameters
     ----------
@@ -130,7 +139,7 @@ def lay_out(place: StorePath, dataset: xr.Dataset, encoding: Mapping[str, Any]) 
     """
     mark = {UNFINISHED: 1}
     with _said_plainly(place, "written"):
-        zarr.create_group(place.store, path=place.path, overwrite=True, attributes=mark)
+        _clear(place, mark)
         dataset.assign_attrs(mark).to_zarr(
             place.store,
             group=place.path or None,
@@ -141,7 +150,20 @@ def lay_out(place: StorePath, dataset: xr.Dataset, encoding: Mapping[str, Any]) 
             encoding=dict(encoding),
         )
         group = zarr.open_group(place, mode="r+")
-        group.attrs.put({key: value for key, value in group.attrs.items() if key != UNFINISHED})
+        group.attrs.put({**dataset.attrs})
+
+
+def _clear(place: StorePath, mark: Mapping[str, Any]) -> None:
+    group = existing_group(place)
+    if group is None:
+        zarr.create_group(place.store, path=place.path, attributes=dict(mark))
+    else:
+        zarr.open_group(place, mode="r+").attrs.put({**group.attrs, **mark})
+    files = set(_list(place))
+    for name in _collect(lambda: place.store.list_dir(place.path)):
+        key = (place / name).path
+        if name != "zarr.json":
+            sync(place.store.delete(key) if key in files else place.store.delete_dir(key))
 
 
 def read_back(place: StorePath) -> xr.Dataset:
@@ -178,12 +200,12 @@ def complete_blocks(place: StorePath, array: str) -> set[tuple[int, ...]]:
     set of tuple of int
         Position along each dimension.
     """
-    prefix = f"{place.path}/{array}/c/".lstrip("/")
-    found = (key.removeprefix(prefix) for key in _list(place, prefix))
+    part = place / array
+    names = (key.removeprefix(f"{part.path}/") for key in _list(part))
     return {
-        tuple(int(part) for part in name.split("/"))
-        for name in found
-        if name.replace("/", "").isdecimal()
+        tuple(int(step) for step in steps)
+        for first, *steps in (name.split("/") for name in names)
+        if first == "c" and all(step.isdecimal() for step in steps)
     }
 
 
@@ -195,17 +217,21 @@ def remove_torn(place: StorePath) -> None:
     place : StorePath
     """
     with _said_plainly(place, "cleaned"):
-        for key in _list(place, f"{place.path}/".lstrip("/")):
+        for key in _list(place):
             if key.endswith(_PARTIAL):
                 sync(place.store.delete(key))
 
 
-def _list(place: StorePath, prefix: str) -> list[str]:
-    async def collect() -> list[str]:
-        return [key async for key in place.store.list_prefix(prefix)]
-
+def _list(place: StorePath) -> list[str]:
     with _said_plainly(place, "listed"):
-        return sync(collect())
+        return _collect(lambda: place.store.list_prefix(f"{place.path}/".lstrip("/")))
+
+
+def _collect(listing: Callable[[], AsyncIterator[str]]) -> list[str]:
+    async def collect() -> list[str]:
+        return [key async for key in listing()]
+
+    return sync(collect())
 
 
 def write_block(place: StorePath, regions: tuple[Region, ...], *arrays: np.ndarray) -> None:

@@ -47,6 +47,8 @@ BLOCK_CELLS = 84
 
 _ZSTD = ZstdCodec(level=3, checksum=True)
 
+_WRITTEN_BY_BLOCK = ("valid_fraction",)
+
 _KEPT_ENCODING = {"_FillValue", "grid_mapping", "units", "calendar", "dtype"}
 
 Index = tuple[int, ...]
@@ -117,8 +119,8 @@ def to_zarr(
     -------
     xarray.DataArray
     """
-    place = locate_store(store, storage_options)
     _check_embedding(embedding)
+    place = locate_store(store, storage_options)
     group = _permitted_group(place, resume=resume, overwrite=overwrite)
     embedding = _settled(_in_even_chunks(embedding))
     done: set[Index] = set()
@@ -143,9 +145,25 @@ def _check_embedding(embedding: xr.DataArray) -> None:
                 "Keep them with xr.set_options(keep_attrs=True), or use xarray's own to_zarr.",
             )
         )
+    if not embedding.size:
+        raise GridError(
+            explain(
+                f"an empty embedding of shape {dict(embedding.sizes)}",
+                "at least one vector",
+                "Look at the selection that left nothing.",
+            )
+        )
 
 
 def _permitted_group(place: StorePath, *, resume: bool, overwrite: bool) -> Any:
+    if resume and overwrite:
+        raise StoreError(
+            explain(
+                "resume=True and overwrite=True",
+                "one of them",
+                "resume=True keeps the blocks that stand, overwrite=True replaces them.",
+            )
+        )
     group = existing_group(place)
     if group is None or resume or overwrite or UNFINISHED in group.attrs:
         return group
@@ -177,30 +195,30 @@ def _settled(embedding: xr.DataArray) -> xr.DataArray:
 def _in_even_chunks(embedding: xr.DataArray) -> xr.DataArray:
     # Zarr's chunks are all of one size; those of a selection are not.
     if embedding.chunks is None:
-        return embedding.chunk(
-            {dim: {"feature": -1, "time": 1}.get(str(dim), BLOCK_CELLS) for dim in embedding.dims}
-        )
-    sizes = {dim: max(chunks) for dim, chunks in embedding.chunksizes.items()}
-    sizes["feature"] = embedding.sizes["feature"]
-    even = all(
-        set(chunks[:-1]) <= {sizes[dim]} and chunks[-1] <= sizes[dim]
-        for dim, chunks in embedding.chunksizes.items()
-    )
-    aligned = all(
-        coord.chunks is None or coord.chunksizes[dim] == embedding.chunksizes[dim]
-        for coord in embedding.coords.values()
-        for dim in coord.dims
-    )
-    return embedding if even and aligned else embedding.chunk(sizes)
+        sizes = {
+            dim: {"feature": -1, "time": 1}.get(str(dim), BLOCK_CELLS) for dim in embedding.dims
+        }
+    else:
+        sizes = {dim: max(chunks) for dim, chunks in embedding.chunksizes.items()}
+    sizes["feature"] = -1
+    # What belongs to no block (times, angles of a scene) is small, and written with the layout.
+    coords = {
+        name: coord.variable.chunk({dim: sizes[dim] for dim in coord.dims})
+        if name in _WRITTEN_BY_BLOCK
+        else coord.variable.compute()
+        for name, coord in embedding.coords.items()
+        if name not in embedding.indexes
+    }
+    return embedding.chunk(sizes).assign_coords(coords)
 
 
 def _lattice(embedding: xr.DataArray) -> Lattice:
-    arrays = {
-        str(name): coord.variable
-        for name, coord in embedding.coords.items()
-        if coord.chunks is not None
+    coords = {
+        name: embedding.coords[name].variable
+        for name in _WRITTEN_BY_BLOCK
+        if name in embedding.coords
     }
-    return Lattice({**arrays, "embedding": embedding.variable}, embedding.dims)
+    return Lattice({**coords, "embedding": embedding.variable}, embedding.dims)
 
 
 def _lay_out(place: StorePath, embedding: xr.DataArray) -> None:
@@ -252,9 +270,19 @@ def _blocks_to_keep(place: StorePath, embedding: xr.DataArray) -> set[Index]:
     lattice = _lattice(embedding)
     done = set.intersection(*(_standing(place, lattice, array) for array in lattice.arrays))
     if done and stored.attrs.get(GRAPH) != embedding.data.name:
-        block = sorted(done)[len(done) // 2]
-        refuse_other_pixels(embedding, stored, lattice.region("embedding", block).slices, place)
+        cells = _telling_block(lattice, stored["embedding"], sorted(done))
+        refuse_other_pixels(embedding, stored, cells, place)
     return done
+
+
+def _telling_block(lattice: Lattice, stored: xr.DataArray, done: list[Index]) -> tuple[slice, ...]:
+    # The block nearest to the middle that holds data: one without would be the same in any cube.
+    middle = len(done) // 2
+    for block in sorted(done, key=lambda block: abs(done.index(block) - middle)):
+        cells = lattice.region("embedding", block).slices
+        if stored[cells].isel(feature=0).notnull().any():
+            return cells
+    return lattice.region("embedding", done[middle]).slices
 
 
 def _standing(place: StorePath, lattice: Lattice, array: str) -> set[Index]:
