@@ -139,21 +139,27 @@ class TerraMindAccessor:
         """
         return embed.embed(self._obj, output, **options)
 
-    def plan(self, output: str = "grid", **options: Unpack[EmbedKeywords]) -> PlanReport:
+    def plan(
+        self, output: str = "grid", *, calibrate: bool = False, **options: Unpack[EmbedKeywords]
+    ) -> PlanReport:
         """Say what `embed` would run; computes and downloads nothing.
 
         Parameters
         ----------
         output : {"grid", "windows", "pooled"}, default "grid"
+        calibrate : bool, default False
+            Run the model on made-up windows for two seconds, with random weights, to tell how long
+            the embedding would take on this machine.
         **options
             As for `embed`.
 
         Returns
         -------
         PlanReport
-            Windows, patches, blocks, tasks, shape and bytes of the output, memory a task.
+            Windows, patches, blocks, tasks, shape and bytes of the output (float32 and int8),
+            memory a task and a worker; time with `calibrate`.
         """
-        return estimate.plan_embedding(self._obj, output=output, **options)
+        return estimate.plan_embedding(self._obj, output=output, calibrate=calibrate, **options)
 
     def to_zarr(
         self,

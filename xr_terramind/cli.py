@@ -197,19 +197,23 @@ def plan(
     fit: Fit = None,
     window_size: WindowSize = None,
     overlap: Overlap = None,
+    calibrate: Annotated[
+        bool, Flag("--calibrate", help="Measure for two seconds how long it would take here.")
+    ] = False,
 ) -> None:
-    """Say what embed would run: windows, tasks, size of the output. Nothing is computed."""
+    """Say what embed would run: windows, tasks, memory, size of the output. Nothing is computed."""
     options = _given(
         output=output, model=model, modality=modality, fit=fit, window_size=window_size,
         overlap=overlap,
     )  # fmt: skip
     with open_cube(source) as cube:
-        typer.echo(cube.terramind.plan(**options))
+        typer.echo(cube.terramind.plan(**options, calibrate=calibrate))
 
 
 @app.command(
     epilog="Examples:\n\n"
     "xr-terramind embed s2.tif embedding.zarr\n\n"
+    "xr-terramind embed s2.tif embedding.zarr --resume\n\n"
     "xr-terramind embed s2.nc embedding.tif --model terramind_v1_base --overlap 64\n\n"
     "xr-terramind embed s2.zarr vector.nc --output pooled --pooling max"
 )
@@ -217,6 +221,9 @@ def embed(
     source: Source,
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A .zarr, .nc or .tif.")],
     overwrite: Annotated[bool, Flag("--overwrite", help="Replace OUT where it exists.")] = False,
+    resume: Annotated[
+        bool, Flag("--resume", help="Go on with a .zarr that was begun: only what is missing.")
+    ] = False,
     output: Output = None,
     model: Model = None,
     modality: Modality = None,
@@ -250,9 +257,9 @@ def embed(
         min_valid_fraction=min_valid_fraction, engine=engine, device=device, precision=precision,
         batch_size=batch_size,
     )  # fmt: skip
-    check_target(target, source, overwrite=overwrite)
+    check_target(target, source, overwrite=overwrite, resume=resume)
     with open_cube(source) as cube:
-        _write(_lazy_embedding(cube, options, target), target)
+        _write(_lazy_embedding(cube, options, target), target, resume=resume)
     typer.echo(f"done in {time.perf_counter() - started_s:.1f} s")
 
 
@@ -267,8 +274,8 @@ def _lazy_embedding(cube: Any, options: dict[str, Any], target: Path) -> xr.Data
     return embedding
 
 
-def _write(embedding: xr.DataArray, path: Path) -> None:
-    write_embedding(embedding, path, console)
+def _write(embedding: xr.DataArray, path: Path, *, resume: bool = False) -> None:
+    write_embedding(embedding, path, console, resume=resume)
     shape = " x ".join(f"{dim} {size:,}" for dim, size in embedding.sizes.items())
     typer.echo(f"wrote {path}: {shape}, {format_bytes(embedding.nbytes)}")
     if embedding.attrs["weights"] == "random":

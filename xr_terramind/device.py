@@ -91,6 +91,24 @@ def warn_of_lowered_float32(dtype: "torch.dtype") -> None:
         )
 
 
+def window_bytes(spec: ModelSpec, modality: Modality, window_px: int) -> int:
+    """Estimate the memory that one window takes within a batch.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+    modality : Modality
+    window_px : int
+
+    Returns
+    -------
+    int
+    """
+    n_tokens = (window_px // PATCH_PX) ** 2
+    image_bytes = 3 * 4 * len(modality.bands) * window_px**2  # raw, normalised, cut
+    return image_bytes + 4 * _LIVE_TENSORS * n_tokens * spec.dim
+
+
 def affordable_batch(spec: ModelSpec, modality: Modality, window_px: int, device: str) -> int:
     """Choose how many windows fit into a share of the memory that is free now.
 
@@ -106,9 +124,7 @@ def affordable_batch(spec: ModelSpec, modality: Modality, window_px: int, device
     int
         From 1 to ``MAX_BATCH_CPU`` or ``MAX_BATCH_GPU``.
     """
-    tokens = (window_px // PATCH_PX) ** 2
-    image_bytes = 3 * 4 * len(modality.bands) * window_px**2  # raw, normalised, cut
-    window_bytes = image_bytes + 4 * _LIVE_TENSORS * tokens * spec.dim
+    one = window_bytes(spec, modality, window_px)
     if device.startswith("cuda"):
         import torch
 
@@ -117,4 +133,4 @@ def affordable_batch(spec: ModelSpec, modality: Modality, window_px: int, device
         import psutil
 
         free_bytes, limit = psutil.virtual_memory().available, MAX_BATCH_CPU
-    return max(1, min(limit, int(_MEMORY_SHARE * free_bytes / window_bytes)))
+    return max(1, min(limit, int(_MEMORY_SHARE * free_bytes / one)))

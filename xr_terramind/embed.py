@@ -15,19 +15,20 @@ from xr_terramind.choices import EmbedOptions
 from xr_terramind.cube import Cube, arrange_cube
 from xr_terramind.device import Runtime, resolve_runtime
 from xr_terramind.errors import BandError, TerraMindWarning, explain
-from xr_terramind.estimate import TASK_NAME, make_plan
 from xr_terramind.grid import cells_of, label, pool_grid
 from xr_terramind.hub import download
 from xr_terramind.modalities import Modality, modality_of
 from xr_terramind.models import model_spec
 from xr_terramind.options import resolve_options
-from xr_terramind.plan import Plan
+from xr_terramind.plan import Plan, plan_resize, plan_windows
 from xr_terramind.report import InputReport
 from xr_terramind.request import EncodeRequest
 from xr_terramind.runner import verify_weights
 from xr_terramind.values import thin, value_issues
 from xr_terramind.weights import locate
 from xr_terramind.windows import AxisBlock
+
+TASK_NAME = "terramind-embed"
 
 
 def embed(obj: xr.DataArray | xr.Dataset, output: str = "grid", **options: Any) -> xr.DataArray:
@@ -68,6 +69,33 @@ def embed_cube(cube: Cube, options: EmbedOptions) -> xr.DataArray:
     attrs = result_attrs(cube, options, request, plan)
     grid = label(features, valid, cube.data, cube.grid, cells, attrs)
     return pool_grid(grid, options.pooling) if options.output == "pooled" else grid
+
+
+def make_plan(cube: Cube, options: EmbedOptions) -> Plan:
+    """Lay windows over a cube.
+
+    Parameters
+    ----------
+    cube : Cube
+    options : EmbedOptions
+
+    Returns
+    -------
+    Plan
+    """
+    if options.fit == "resize":
+        pooled = options.output == "windows"
+        return plan_resize(cube.shape, window_px=options.window_size, per_window=pooled)
+    time_chunks = cube.data.chunksizes.get("time", (1,)) if cube.is_lazy else (1,)
+    return plan_windows(
+        cube.shape,
+        window_px=options.window_size,
+        overlap_px=options.overlap,
+        pixel_bytes=cube.data.dtype.itemsize * cube.data.sizes["band"],
+        times_per_chunk=max(time_chunks),
+        per_window=options.output == "windows",
+        in_memory=not cube.is_lazy,
+    )
 
 
 def make_request(cube: Cube, options: EmbedOptions) -> EncodeRequest:

@@ -71,7 +71,7 @@ class _Attempts:
             except StoreError:
                 raise  # the disk is full, say: no other block would fare better
             except Exception as error:  # noqa: BLE001 - any source may break in its own way
-                failed = Failure(f"{type(error).__name__}: {error}", _refusal(error))
+                failed = _failure(error)
                 if failed.refusal:
                     break
             if attempt < self.retries:
@@ -79,10 +79,11 @@ class _Attempts:
         return failed
 
 
-def _refusal(error: Exception) -> TerraMindError | None:
-    if isinstance(error, TerraMindError) and not isinstance(error, SourceError):
-        return error
-    return None
+def _failure(error: Exception) -> Failure:
+    if isinstance(error, TerraMindError):
+        return Failure(str(error), None if isinstance(error, SourceError) else error)
+    cause = error.__cause__ or error  # rasterio only says "see previous exception"
+    return Failure(f"{type(cause).__name__}: {cause}")
 
 
 def _guarded(node: GraphNode, retries: int, first: Iterable[Any] = ()) -> GraphNode:

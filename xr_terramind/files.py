@@ -1,14 +1,13 @@
 """Cubes out of files, embeddings into files: the suffix of a name says which format.
 
-What is written stands under its name only when it is complete: it grows in a hidden folder beside
-it, with a progress bar, and is moved at the end.
+A Zarr store grows block by block, and can be resumed. The other formats stand under their name only
+when they are complete: they grow in a hidden folder beside it, and are moved at the end.
 """
 
 import os
 import re
 from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,11 +18,12 @@ import numpy as np
 import rioxarray
 import xarray as xr
 from dask.callbacks import Callback
-from dask.system import CPU_COUNT
-from rich import progress
 from rich.console import Console
 
 from xr_terramind.errors import GridError, SourceError, TerraMindError, did_you_mean, explain
+from xr_terramind.execute import threads_that_end
+from xr_terramind.progress import block_progress
+from xr_terramind.write import to_zarr
 
 CHUNK_PX = 1024
 """Edge of the chunks in which sources are read: 50 MB where they hold 12 bands of float32."""
@@ -116,7 +116,7 @@ def _chunk_size(stored: xr.Dataset, dim: Hashable) -> int:
     return together if is_time else together * max(1, CHUNK_PX // together)
 
 
-def check_target(path: Path, source: Path, *, overwrite: bool) -> None:
+def check_target(path: Path, source: Path, *, overwrite: bool, resume: bool = False) -> None:
     """Refuse a target that could not be written, before anything is computed for it.
 
     Parameters
@@ -127,6 +127,8 @@ def check_target(path: Path, source: Path, *, overwrite: bool) -> None:
         What it is made of.
     overwrite : bool
         Whether `path` may be replaced.
+    resume : bool
+        Whether to go on with what stands at `path`.
 
     Raises
     ------
@@ -144,14 +146,19 @@ def check_target(path: Path, source: Path, *, overwrite: bool) -> None:
         raise FileExistsError(
             explain(f"{str(path)!r} as input and output", "two names", "Choose another output.")
         )
-    if path.exists() and not overwrite:
-        raise FileExistsError(
+    if resume and (_format_of(path) != "Zarr" or overwrite):
+        found = "--overwrite" if overwrite else str(path)
+        raise SourceError(
             explain(
-                f"{str(path)!r}, which exists",
-                "a new name",
-                "Choose another one, or pass --overwrite to replace it.",
+                f"--resume with {found}",
+                "a .zarr that was begun, and is not to be replaced",
+                "Only Zarr can be resumed; leave out one of the two.",
             )
         )
+    if path.exists() and not overwrite and not resume:
+        remedy = "Choose another one, or pass --overwrite to replace it"
+        remedy += ", or --resume to go on with it." if _format_of(path) == "Zarr" else "."
+        raise FileExistsError(explain(f"{str(path)!r}, which exists", "a new name", remedy))
 
 
 def check_embedding(embedding: xr.DataArray, path: Path) -> None:
@@ -192,7 +199,9 @@ def _has_transform(embedding: xr.DataArray) -> bool:
     return mapping is not None and "GeoTransform" in mapping.attrs
 
 
-def write_embedding(embedding: xr.DataArray, path: Path, console: Console) -> None:
+def write_embedding(
+    embedding: xr.DataArray, path: Path, console: Console, *, resume: bool = False
+) -> None:
     """Compute an embedding block by block and write it; what was there is replaced.
 
     Parameters
@@ -202,6 +211,8 @@ def write_embedding(embedding: xr.DataArray, path: Path, console: Console) -> No
         Its suffix says the format.
     console : rich.console.Console
         Where the progress bar is drawn.
+    resume : bool
+        Keep the blocks that stand in a Zarr store instead of replacing it.
 
     Raises
     ------
@@ -211,8 +222,13 @@ def write_embedding(embedding: xr.DataArray, path: Path, console: Console) -> No
         Where a block cannot be read, embedded or written.
     """
     check_embedding(embedding, path)
+    if _format_of(path) == "Zarr":
+        to_zarr(embedding, path, resume=resume, overwrite=not resume, progress=console)
+        return
     try:
-        with _staged(path) as unfinished, _threads_that_end(), _BlockProgress(console):
+        # Dask would fuse a block with what comes after it, under a name that cannot be counted.
+        unfused = dask.config.set({"optimization.fuse.active": False})
+        with _staged(path) as unfinished, unfused, threads_that_end(), _BlockProgress(console):
             _WRITERS[_format_of(path)](embedding, unfinished)
     except TerraMindError:
         raise
@@ -242,55 +258,30 @@ def _staged(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
 
 
-@contextmanager
-def _threads_that_end() -> Iterator[None]:
-    # Where a task fails, or on Ctrl-C, Dask lets the running ones go on: they would write into a
-    # folder that is being removed. Leaving a pool waits for them.
-    n_threads = dask.config.get("num_workers", None) or CPU_COUNT
-    # Dask would fuse a block with what comes after it, under a name that cannot be counted.
-    settings = {"optimization.fuse.active": False}
-    with ThreadPoolExecutor(n_threads) as pool, dask.config.set(settings, pool=pool):
-        yield
-
-
 class _BlockProgress(Callback):
     """A progress bar that counts the blocks that Dask has embedded."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
-        self._bar = progress.Progress(
-            progress.SpinnerColumn(),
-            progress.TextColumn("embedding"),
-            progress.BarColumn(),
-            progress.TextColumn("{task.completed:.0f} of {task.total:.0f} blocks,"),
-            progress.TimeElapsedColumn(),
-            progress.TextColumn("elapsed,"),
-            progress.TimeRemainingColumn(),
-            progress.TextColumn("left"),
-            console=console,
-        )
+        self._console = console
+        self._bar = ExitStack()
 
     def _start_state(self, dsk: Any, state: Any) -> None:
         n_blocks = sum(map(_is_block, dsk))
         if n_blocks:  # small computations on the side have none
-            self._task = self._bar.add_task("", total=n_blocks)
-            self._bar.start()
+            bar = block_progress(n_blocks, None, self._console)
+            self._advance = self._bar.enter_context(bar)
 
     def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
         if _is_block(key):
-            self._bar.advance(self._task)
+            self._advance()
 
     def _finish(self, dsk: Any, state: Any, errored: bool) -> None:
-        if self._bar.tasks:
-            self._bar.stop()
+        self._bar.close()
 
 
 def _is_block(key: Any) -> bool:
     return isinstance(key, tuple) and bool(_BLOCK_TASK.fullmatch(str(key[0])))
-
-
-def _write_zarr(embedding: xr.DataArray, path: Path) -> None:
-    embedding.to_zarr(path, mode="w", consolidated=False)
 
 
 def _write_netcdf(embedding: xr.DataArray, path: Path) -> None:
@@ -312,7 +303,6 @@ def _write_geotiff(embedding: xr.DataArray, path: Path) -> None:
 
 
 _WRITERS: dict[str, Callable[[xr.DataArray, Path], None]] = {
-    "Zarr": _write_zarr,
     "NetCDF": _write_netcdf,
     "GeoTIFF": _write_geotiff,
 }

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Literal
 
-from dask.utils import format_bytes
+from dask.utils import format_bytes, format_time
 
 from xr_terramind.errors import TerraMindError
 
@@ -119,13 +119,20 @@ class PlanReport:
         Of the result.
     output_bytes : int
         Of the result in float32, without its coordinates.
+    output_bytes_int8 : int
+        The same as int8 with a float32 scale a vector.
     input_bytes : int
         Of the whole source.
     task_bytes : int
         Pixels and vectors that the largest embedding task holds, beside the model.
+    worker_bytes : int
+        Peak memory of a process that embeds and writes, about: libraries, model, a batch, and the
+        blocks and chunks that its threads have under way.
     model : str
     model_bytes : int
         Of the weights in float32.
+    windows_per_s : float or None
+        Measured on this machine, where ``calibrate=True`` asked for it.
     """
 
     windows: int
@@ -135,24 +142,40 @@ class PlanReport:
     output_shape: tuple[int, ...]
     output_dims: tuple[str, ...]
     output_bytes: int
+    output_bytes_int8: int
     input_bytes: int
     task_bytes: int
+    worker_bytes: int
     model: str
     model_bytes: int
+    windows_per_s: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Time to encode all windows on this machine, where ``calibrate=True`` asked for it."""
+        return None if self.windows_per_s is None else self.windows / self.windows_per_s
 
     def _rows(self) -> list[tuple[str, str]]:
         shape = ", ".join(
             f"{dim} {size:,}" for dim, size in zip(self.output_dims, self.output_shape, strict=True)
         )
-        return [
+        rows = [
             ("model", f"{self.model}, {format_bytes(self.model_bytes)} in float32"),
             ("input", format_bytes(self.input_bytes)),
             ("windows", f"{self.windows:,}"),
             ("patches", f"{self.patches:,}"),
             ("blocks", f"{self.blocks:,}, in {self.tasks:,} tasks"),
-            ("memory a task", format_bytes(self.task_bytes)),
-            ("output", f"{shape}, float32, {format_bytes(self.output_bytes)}"),
-        ]
+            ("memory", f"{format_bytes(self.task_bytes)} a task, "
+                       f"about {format_bytes(self.worker_bytes)} a worker at its peak"),
+            ("output", f"{shape}: {format_bytes(self.output_bytes)} in float32, "
+                       f"{format_bytes(self.output_bytes_int8)} in int8"),
+        ]  # fmt: skip
+        if self.seconds is not None:
+            spent = format_time(self.seconds)
+            rows.append(
+                ("time", f"{spent} at {self.windows_per_s:.1f} windows/s, as measured here")
+            )
+        return rows
 
     def __repr__(self) -> str:
         rows = self._rows()

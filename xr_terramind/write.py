@@ -358,13 +358,13 @@ def _report(
             f"{_where(embedding, lattice.region('embedding', block))}: {failure.reason}"
             for block, failure in sorted(failures.items())
         ]
-        more = [f"and {len(listed) - 10} more"] if len(listed) > 10 else []
+        more = [f"and {len(listed) - 5} more"] if len(listed) > 5 else []
         raise SourceError(
             explain(
                 f"{len(failures)} of {n_blocks} blocks that could not be embedded, though they "
-                "were tried again:\n  " + "\n  ".join(listed[:10] + more) + "\n",
+                f"were tried again: {' | '.join(listed[:5] + more)}",
                 f"all of them; the other {n_blocks - len(failures)} are written to {place}",
-                "Look at the source there, then call to_zarr again with resume=True.",
+                "Look at the source there, then call again with resume=True.",
             )
         )
     lost = n_blocks - len(_standing(place, lattice, "embedding"))
