@@ -26,7 +26,23 @@ PRINTED = {
         "read back: {'feature': 192, 'y': 28, 'x': 28} EPSG:32651",
         "series: {'time': 6, 'feature': 192, 'y': 28, 'x': 28}",
     ),
+    "large_scene.ipynb": (
+        "workers: 2",
+        "embedding: {'feature': 192, 'y': 112, 'x': 112} in 9 blocks",
+        "written: 7 of 9 blocks",
+        "embedded: 2 blocks",
+        "written: 9 of 9 blocks",
+        "left as they were: 7 blocks",
+        "as if nothing had happened",
+        "shard: (192, 42, 42)",
+        "chunk: (192, 14, 14)",
+        "proj:code            EPSG:32632",
+        "weights              random",
+    ),
 }
+
+# They run against the local Earth Engine; all others run without any.
+ON_EARTH_ENGINE = {"earth_engine.ipynb"}
 
 # Absolute folders and addresses of a machine: of any, and of this one.
 PRIVATE = re.compile(
@@ -53,25 +69,35 @@ def printed(notebook: nbformat.NotebookNode) -> str:
 
 
 def test_there_are_notebooks():
-    assert PRINTED.keys() <= {path.name for path in NOTEBOOKS}
+    assert PRINTED.keys() | ON_EARTH_ENGINE <= {path.name for path in NOTEBOOKS}
+
+
+@pytest.fixture
+def earth_engine(path, request) -> dict[str, str]:
+    """What the environment says of the local Earth Engine, to the notebooks that need one."""
+    if path.name not in ON_EARTH_ENGINE:
+        return {}
+    server = request.getfixturevalue("earth_engine_server")
+    server.reset()
+    return {**server.environment, "EARTH_ENGINE_URL": server.url}
 
 
 @each_notebook
-def test_runs_against_the_local_earth_engine(path, earth_engine_server, tmp_path):
+def test_runs_from_top_to_bottom(path, earth_engine, tmp_path):
     notebook = read(path)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    earth_engine_server.reset()
+    folder, temporary = tmp_path / "run", tmp_path / "temporary"
+    folder.mkdir()
+    temporary.mkdir()
     environment = {
         **os.environ,
-        **earth_engine_server.environment,
-        "EARTH_ENGINE_URL": earth_engine_server.url,
+        **earth_engine,
         "XR_TERRAMIND_PRETRAINED": "0",
         "IPYTHONDIR": str(tmp_path / "ipython"),  # or it keeps its history in the home
+        "TMPDIR": str(temporary),
     }
-    folder = tmp_path / "run"
-    folder.mkdir()
     client = NotebookClient(
         notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )
@@ -82,7 +108,8 @@ def test_runs_against_the_local_earth_engine(path, earth_engine_server, tmp_path
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
     for line in PRINTED.get(path.name, ()):
         assert line in printed(notebook).splitlines()
-    assert not list(folder.iterdir()), "a notebook leaves nothing behind"
+    left = [*folder.iterdir(), *temporary.rglob("*.zarr")]
+    assert not left, "a notebook leaves nothing behind"
 
 
 @each_notebook

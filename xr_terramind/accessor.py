@@ -5,7 +5,7 @@ from typing import Any, Unpack
 
 import xarray as xr
 
-from xr_terramind import arrange, embed, estimate, explore, write
+from xr_terramind import arrange, embed, estimate, explore
 from xr_terramind.choices import EmbedKeywords
 from xr_terramind.report import InputReport, PlanReport
 
@@ -216,6 +216,8 @@ class TerraMindAccessor:
         >>> embedding.terramind.to_zarr(tempfile.mkdtemp() + "/e.zarr").shape
         (192, 28, 28)
         """
+        from xr_terramind import write  # zarr takes a quarter of a second to import
+
         return write.to_zarr(
             self._obj,
             store,

@@ -28,7 +28,7 @@ from xr_terramind.errors import SourceError, StoreError, TerraMindError
 FIRST_PAUSE_S = 0.5
 """Wait before a task is tried again; it doubles with every further attempt."""
 
-READ_AHEAD = 1
+READ_AHEAD = 0
 """Blocks whose chunks may be read beyond those that threads are busy with."""
 
 Key = tuple[str | int, ...]
@@ -45,7 +45,8 @@ class Failure:
     reason : str
         Type and message of the last attempt's error.
     refusal : TerraMindError or None
-        The error, where it says that input or options are wrong: another attempt would not help.
+        The error, where it says that input, options or store are wrong: another attempt would not
+        help.
     """
 
     reason: str
@@ -68,8 +69,6 @@ class _Attempts:
         for attempt in range(self.retries + 1):
             try:
                 return self.task(dict(zip(self.needs, values, strict=True)))
-            except StoreError:
-                raise  # the disk is full, say: no other block would fare better
             except Exception as error:  # noqa: BLE001 - any source may break in its own way
                 failed = _failure(error)
                 if failed.refusal:
@@ -81,7 +80,9 @@ class _Attempts:
 
 def _failure(error: Exception) -> Failure:
     if isinstance(error, TerraMindError):
-        return Failure(str(error), None if isinstance(error, SourceError) else error)
+        # Without its cause, which another process may not be able to unpickle.
+        bare = type(error)(*error.args)
+        return Failure(str(error), None if isinstance(error, SourceError) else bare)
     cause = error.__cause__ or error  # rasterio only says "see previous exception"
     return Failure(f"{type(cause).__name__}: {cause}")
 
@@ -121,8 +122,12 @@ def in_reading_order(keys: Sequence[Key], nodes: Nodes) -> list[Key]:
 
 
 def _is_chunk(key: Any, nodes: Nodes) -> bool:
-    is_placed = isinstance(key, tuple) and all(isinstance(part, int) for part in key[1:])
-    return is_placed and all(isinstance(need, str) for need in nodes[key].dependencies)
+    return _reads(key, nodes) and all(isinstance(part, int) for part in key[1:])
+
+
+def _reads(key: Any, nodes: Nodes) -> bool:
+    # A task of an array that needs nothing, or only what stands under a plain name: a file.
+    return isinstance(key, tuple) and all(isinstance(need, str) for need in nodes[key].dependencies)
 
 
 def _ancestors(key: Any, nodes: Nodes, known: set[Any] | None = None) -> Iterator[Any]:
@@ -130,7 +135,7 @@ def _ancestors(key: Any, nodes: Nodes, known: set[Any] | None = None) -> Iterato
     waiting = [key]
     while waiting:
         key = waiting.pop()
-        if key not in known:
+        if key not in known and key in nodes:  # what a cluster holds already is no node
             known.add(key)
             yield key
             waiting.extend(nodes[key].dependencies)
@@ -188,7 +193,7 @@ def one_after_another(
         return "terramind-gate", number
 
     def first(key: Any) -> list[Any]:
-        waits = not nodes[key].dependencies and uses[key] >= ahead
+        waits = uses[key] >= ahead and _reads(key, nodes)
         return [gate(uses[key] - ahead)] if waits else []
 
     # A gate opens once its block, and all before it, are written.
@@ -245,7 +250,8 @@ def run_blocks(
             n_written += 1
             return
         failures[key] = result
-        if result.refusal and not n_written:
+        # Where the disk is full, say, no other block would fare better.
+        if result.refusal and (not n_written or isinstance(result.refusal, StoreError)):
             raise result.refusal
 
     # Fusing whole chains would hide which task failed, and what the dashboard calls it.
@@ -303,8 +309,8 @@ def _with_priorities(
     uses = first_uses(keys, nodes)
     layers = {
         name: MaterializedLayer(
-            {key: _guarded(nodes[key], retries) for key in layer},
-            annotations={"priority": lambda key: -uses[key], **(layer.annotations or {})},
+            {key: _guarded(nodes[key], retries) if key in nodes else layer[key] for key in layer},
+            annotations={"priority": lambda key: -uses.get(key, 0), **(layer.annotations or {})},
         )
         for name, layer in graph.layers.items()
     }
@@ -312,18 +318,37 @@ def _with_priorities(
 
 
 def _run_distributed(client: Any, graph: HighLevelGraph, keys: list[Key], note: Seen) -> None:
+    # A block that kills its worker takes along what waited there. Alone it only takes itself.
+    killers = _gather(client, graph, keys, note, suspect=lambda key: None)
+    for key in killers:
+        _gather(client, graph.cull({key}), [key], note, suspect=lambda key: note(key, _KILLER))
+
+
+_KILLER = Failure("KilledWorker: its workers die; it may need more memory than they have")
+
+
+def _gather(
+    client: Any, graph: HighLevelGraph, keys: list[Key], note: Seen, suspect: Callable[[Key], None]
+) -> list[Key]:
     from distributed import KilledWorker, as_completed
 
     futures = dict(zip(client.get(graph, keys, sync=False), keys, strict=True))
-    finished = as_completed(list(futures))
+    finished = as_completed(list(futures), loop=client.loop)
+    killed = []
     try:
         for future in finished:
+            key = futures.pop(future)
             try:
                 result = future.result()
-            except KilledWorker as error:
-                result = Failure(f"KilledWorker: {error}")
-            # Let go at once: what a dead worker still held would be computed, and written, again.
-            future.release()
-            note(futures.pop(future), result)
+            except KilledWorker:
+                killed.append(key)
+                suspect(key)
+                continue
+            finally:
+                # Let go at once: what a dead worker still held would be computed, and written,
+                # again.
+                future.release()
+            note(key, result)
     finally:
         client.cancel(list(futures))
+    return killed

@@ -251,9 +251,22 @@ def write_block(place: StorePath, regions: tuple[Region, ...], *arrays: np.ndarr
     """
     with _said_plainly(place, "written"):
         for region, values in zip(regions, arrays, strict=True):
-            stored = zarr.open_array(place / region.array, mode="r+")
+            try:
+                stored = zarr.open_array(place / region.array, mode="r+")
+            except FileNotFoundError as error:
+                raise _not_shared(place) from error
             # A block without a valid pixel is all NaN: not to write it would mean not done.
             stored.with_config({"write_empty_chunks": True})[region.slices] = values
+
+
+def _not_shared(place: StorePath) -> StoreError:
+    return StoreError(
+        explain(
+            f"nothing at {place} on the machine, or in the process, of a worker",
+            "a store that all workers and this process share",
+            "Write to a network file system or an object store (a URL).",
+        )
+    )
 
 
 @contextmanager

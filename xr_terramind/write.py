@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise, product
 from typing import Any, NamedTuple
 
 import xarray as xr
-from dask.base import compute, tokenize
+from dask.base import annotate, compute, tokenize
 from dask.delayed import delayed
 from dask.highlevelgraph import HighLevelGraph
 from rich.console import Console
@@ -16,6 +16,7 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import StorePath
 
 from xr_terramind.device import Runtime, resolve_runtime
+from xr_terramind.embed import TASK_NAME as BLOCK_NAME
 from xr_terramind.errors import GridError, SourceError, StoreError, StoreExistsError, explain
 from xr_terramind.execute import Failure, Key, run_blocks
 from xr_terramind.geoemb import geoemb_attrs
@@ -186,10 +187,17 @@ def _settled(embedding: xr.DataArray) -> xr.DataArray:
         attrs["weights_sha256"] = locate("pretrained", spec).sha256
     asked = Runtime(attrs["engine"], attrs["device"], attrs["precision"])
     if "auto" in asked:
-        # Where blocks will be computed: on a cluster, that is not here.
-        (found,) = compute(delayed(resolve_runtime)(*asked))
+        # Where blocks will be computed: on a cluster, that is not here, and not on every worker.
+        with annotate(**_block_annotations(embedding)):
+            (found,) = compute(delayed(resolve_runtime)(*asked))
         attrs |= found._asdict()
     return embedding.assign_attrs(attrs)
+
+
+def _block_annotations(embedding: xr.DataArray) -> dict[str, Any]:
+    layers = getattr(embedding.__dask_graph__(), "layers", {})
+    found = (layer.annotations for name, layer in layers.items() if name.startswith(BLOCK_NAME))
+    return next((dict(annotations) for annotations in found if annotations), {})
 
 
 def _in_even_chunks(embedding: xr.DataArray) -> xr.DataArray:
