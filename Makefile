@@ -25,6 +25,11 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/cold_start.py
 	$(BIN)/python tests/benchmarks/throughput.py
+	$(BIN)/python tests/benchmarks/graph.py
+	$(BIN)/python tests/benchmarks/memory.py
+	$(BIN)/python tests/benchmarks/resume.py
+	$(BIN)/python tests/benchmarks/cluster.py
+	$(BIN)/python tests/benchmarks/seams.py
 
 $(UV):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "found Python %d.%d; expected 3.11 or later. Name one with: make PYTHON=python3.12" % sys.version_info[:2])'

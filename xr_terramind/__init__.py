@@ -22,6 +22,8 @@ of the pipeline:
 `lazy`                          the Dask graph
 `grid`, `attrs`                 tokens -> labelled, georeferenced DataArray
 `embed`, `estimate`, `arrange`  the recipes that the accessor calls
+`write`                         embeddings -> Zarr: `store` and `geoemb` say how they lie there,
+                                `resume` what may go on, `execute` runs blocks, `progress` counts
 `explore`                       embeddings -> pictures
 `accessor`, `catalogue`, `cli`  what users type; `files` and `demo` serve the command line
 ==============================  ==================================================================

@@ -28,7 +28,7 @@ from xr_terramind.errors import SourceError, StoreError, TerraMindError
 FIRST_PAUSE_S = 0.5
 """Wait before a task is tried again; it doubles with every further attempt."""
 
-READ_AHEAD = 0
+READ_AHEAD = 1
 """Blocks whose chunks may be read beyond those that threads are busy with."""
 
 Key = tuple[str | int, ...]
