@@ -36,9 +36,15 @@ def registry():
     return BACKBONE_REGISTRY
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> None:
+    # Converted encoders are shared by all tests, and by the processes that they start.
+    os.environ["XR_TERRAMIND_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("XR_TERRAMIND_", "RS_EMBED_TERRAMIND_")):
-            if name != "XR_TERRAMIND_EXAMPLES":
+            if name not in ("XR_TERRAMIND_EXAMPLES", "XR_TERRAMIND_CACHE"):
                 monkeypatch.delenv(name)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import xr_terramind as xtm
-from xr_terramind import runner
+from xr_terramind import runner, torch_runner
 from xr_terramind.device import resolve_runtime
 from xr_terramind.inference import footprint_share
 from xr_terramind.modalities import MODALITIES
@@ -35,15 +35,15 @@ def fresh_cache():
 
 def test_one_load_under_many_threads(monkeypatch, fresh_cache):
     loads = []
-    read = runner.read_weights
+    read = torch_runner.read_weights
 
     def counted(*args):
         loads.append(threading.get_ident())
         return read(*args)
 
-    monkeypatch.setattr(runner, "read_weights", counted)
+    monkeypatch.setattr(torch_runner, "read_weights", counted)
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda _: runner_for(request()), range(32)))
+        found = list(threads.map(lambda _: runner_for(request(engine="torch")), range(32)))
     assert len(loads) == 1
     assert all(one is found[0] for one in found)
 
@@ -57,7 +57,7 @@ def scarce_memory(monkeypatch, most: int, error: Exception) -> list[int]:
     """Let the tiny model fail on batches larger than `most`; return the sizes that it saw."""
     loaded = runner_for(request(device="cpu", precision="float32", engine="torch"))
     loaded.batch_limit = None
-    encode, seen = loaded.encode, []
+    encode, seen = loaded.encoder, []
 
     def limited(pixels):
         seen.append(len(pixels))
@@ -65,7 +65,7 @@ def scarce_memory(monkeypatch, most: int, error: Exception) -> list[int]:
             raise error
         return encode(pixels)
 
-    monkeypatch.setattr(loaded, "encode", limited)
+    monkeypatch.setattr(loaded, "encoder", limited)
     return seen
 
 
@@ -79,9 +79,9 @@ OUT_OF_MEMORY = [
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
 def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, fresh_cache, error):
     scene = xtm.sample_scene(size_px=672)
-    expected = scene.terramind.embed(**QUICK)
+    expected = scene.terramind.embed(engine="torch", **QUICK)
     seen = scarce_memory(monkeypatch, 2, error)
-    result = scene.terramind.embed(batch_size=8, **QUICK)
+    result = scene.terramind.embed(batch_size=8, engine="torch", **QUICK)
     np.testing.assert_allclose(result, expected, atol=1e-5)
     assert seen == [5, 2, 2, 2, 2, 1]  # nine in two batches; then the smaller size is remembered
 
@@ -90,14 +90,14 @@ def test_too_little_memory_for_one_window_is_an_error(monkeypatch, fresh_cache):
     scene = xtm.sample_scene(size_px=448)
     scarce_memory(monkeypatch, 0, OUT_OF_MEMORY[0])
     with pytest.raises(xtm.EngineError, match="single window"):
-        scene.terramind.embed(batch_size=4, **QUICK)
+        scene.terramind.embed(batch_size=4, engine="torch", **QUICK)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch, fresh_cache):
     scene = xtm.sample_scene(size_px=224)
     seen = scarce_memory(monkeypatch, 0, RuntimeError("a kernel failed"))
     with pytest.raises(RuntimeError, match="a kernel failed"):
-        scene.terramind.embed(**QUICK)
+        scene.terramind.embed(engine="torch", **QUICK)
     assert seen == [1]
 
 
@@ -116,7 +116,7 @@ def test_windows_without_a_valid_pixel_are_not_run(monkeypatch, fresh_cache):
     scene = xtm.sample_scene(size_px=672)
     scene[:, :448] = 0
     seen = scarce_memory(monkeypatch, 99, MemoryError())
-    scene.terramind.embed(batch_size=9, **QUICK)
+    scene.terramind.embed(batch_size=9, engine="torch", **QUICK)
     assert seen == [3]
 
 
@@ -153,7 +153,8 @@ def test_half_precision_keeps_the_direction_of_every_token(precision):
 
 
 def test_auto_is_float32_on_a_cpu():
-    assert resolve_runtime("auto", "cpu", "auto") == ("torch", "cpu", "float32")
+    assert resolve_runtime("auto", "cpu", "auto") == ("openvino", "cpu", "float32")
+    assert resolve_runtime("torch", "cpu", "auto") == ("torch", "cpu", "float32")
 
 
 def test_footprints_share_pixels_by_area():

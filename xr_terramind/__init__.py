@@ -22,6 +22,7 @@ of the pipeline:
 `lazy`                          the Dask graph
 `grid`, `attrs`                 tokens -> labelled, georeferenced DataArray
 `embed`, `estimate`, `arrange`  the recipes that the accessor calls
+`quantize`                      float32 -> int8 with a scale a vector, and back
 `write`                         embeddings -> Zarr: `store` and `geoemb` say how they lie there,
                                 `resume` what may go on, `execute` runs blocks, `progress` counts
 `explore`                       embeddings -> pictures

@@ -5,7 +5,7 @@ from typing import Any, Unpack
 
 import xarray as xr
 
-from xr_terramind import arrange, embed, estimate, explore
+from xr_terramind import arrange, embed, estimate, explore, quantize
 from xr_terramind.choices import EmbedKeywords
 from xr_terramind.report import InputReport, PlanReport
 
@@ -167,6 +167,7 @@ class TerraMindAccessor:
         *,
         resume: bool = False,
         overwrite: bool = False,
+        dtype: Any = "float32",
         retries: int = 2,
         progress: bool = False,
         storage_options: Mapping[str, Any] | None = None,
@@ -186,6 +187,10 @@ class TerraMindAccessor:
             refused. Where there is nothing yet, begin.
         overwrite : bool, default False
             Replace a Zarr group that stands there.
+        dtype : {"float32", "int8"}, default "float32"
+            ``"int8"`` takes about a quarter of the bytes: the store holds what `quantize` returns,
+            and is read with ``xr.open_zarr(store, consolidated=False,
+            decode_coords="all").terramind.dequantize()``.
         retries : int, default 2
             Further attempts of a read or a block that failed.
         progress : bool, default False
@@ -196,7 +201,7 @@ class TerraMindAccessor:
         Returns
         -------
         xarray.DataArray
-            What stands in the store, opened lazily.
+            What stands in the store, opened lazily, as floats.
 
         Raises
         ------
@@ -207,6 +212,8 @@ class TerraMindAccessor:
             At the end, with all blocks that could not be embedded; the others are written.
         GridError
             For an array that is no embedding.
+        EngineError
+            For another dtype.
 
         Examples
         --------
@@ -223,10 +230,52 @@ class TerraMindAccessor:
             store,
             resume=resume,
             overwrite=overwrite,
+            dtype=dtype,
             retries=retries,
             progress=progress,
             storage_options=storage_options,
         )
+
+    def quantize(self) -> xr.Dataset:
+        """Round an embedding to int8, with a float32 scale for each vector.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``embedding``, int8 with dims ``([time,] feature, y, x)``, and ``scale``, float32 with
+            dims ``([time,] y, x)``: ``max |v| / 127`` of each vector ``v``, NaN where it has no
+            data. Lazy where the embedding is. Any format that xarray writes holds it.
+
+        Raises
+        ------
+        GridError
+            For what is no embedding of floats.
+
+        Examples
+        --------
+        >>> import xr_terramind as xtm
+        >>> cube = xtm.sample_scene(224)
+        >>> embedding = cube.terramind.embed(model="terramind_v1_tiny", weights="random")
+        >>> embedding.terramind.quantize().embedding.dtype
+        dtype('int8')
+        """
+        return quantize.quantize(self._obj)
+
+    def dequantize(self) -> xr.DataArray:
+        """Turn what `quantize` returned, or what a store of it holds, into floats again.
+
+        Returns
+        -------
+        xarray.DataArray
+            float32, named ``embedding``, with the dims, coords and attrs that it had before; each
+            feature within half a step, ``scale / 2``. Lazy where the Dataset is.
+
+        Raises
+        ------
+        GridError
+            For anything else.
+        """
+        return quantize.dequantize(self._obj)
 
     def to_rgb(self, *, robust: bool = True, seed: int = 0) -> xr.DataArray:
         """Show the three strongest directions of an embedding as red, green and blue.

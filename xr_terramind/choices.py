@@ -66,7 +66,7 @@ class EmbedOptions:
         Range to which raw values are clipped before normalisation.
     min_valid_fraction : float
         Patches with less valid area than this (0 to 1) come out NaN.
-    engine : {"auto", "torch", "terratorch"}
+    engine : {"auto", "torch", "terratorch", "openvino"}
         What runs the encoder.
     device : str
         ``"auto"`` or a torch device, for example ``"cpu"`` or ``"cuda:0"``.
@@ -209,7 +209,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "overlap": _integer,
     "clip": _clip,
     "min_valid_fraction": _fraction,
-    "engine": _one_of("auto", "torch", "terratorch"),
+    "engine": _one_of("auto", "torch", "terratorch", "openvino"),
     "device": _device,
     "precision": _one_of("auto", "float32", "bfloat16", "float16"),
     "batch_size": positive_or_auto,

@@ -214,6 +214,7 @@ def plan(
     epilog="Examples:\n\n"
     "xr-terramind embed s2.tif embedding.zarr\n\n"
     "xr-terramind embed s2.tif embedding.zarr --resume\n\n"
+    "xr-terramind embed s2.tif embedding.zarr --dtype int8\n\n"
     "xr-terramind embed s2.nc embedding.tif --model terramind_v1_base --overlap 64\n\n"
     "xr-terramind embed s2.zarr vector.nc --output pooled --pooling max"
 )
@@ -224,6 +225,9 @@ def embed(
     resume: Annotated[
         bool, Flag("--resume", help="Go on with a .zarr that was begun: only what is missing.")
     ] = False,
+    dtype: Annotated[
+        str, Flag(metavar="float32|int8", help="Of a .zarr; int8 has a scale for each vector.")
+    ] = "float32",
     output: Output = None,
     model: Model = None,
     modality: Modality = None,
@@ -257,9 +261,9 @@ def embed(
         min_valid_fraction=min_valid_fraction, engine=engine, device=device, precision=precision,
         batch_size=batch_size,
     )  # fmt: skip
-    check_target(target, source, overwrite=overwrite, resume=resume)
+    check_target(target, source, overwrite=overwrite, resume=resume, dtype=dtype)
     with open_cube(source) as cube:
-        _write(_lazy_embedding(cube, options, target), target, resume=resume)
+        _write(_lazy_embedding(cube, options, target), target, resume=resume, dtype=dtype)
     typer.echo(f"done in {time.perf_counter() - started_s:.1f} s")
 
 
@@ -274,10 +278,15 @@ def _lazy_embedding(cube: Any, options: dict[str, Any], target: Path) -> xr.Data
     return embedding
 
 
-def _write(embedding: xr.DataArray, path: Path, *, resume: bool = False) -> None:
-    write_embedding(embedding, path, console, resume=resume)
+def _write(
+    embedding: xr.DataArray, path: Path, *, resume: bool = False, dtype: str = "float32"
+) -> None:
+    write_embedding(embedding, path, console, resume=resume, dtype=dtype)
+    n_bytes = embedding.nbytes
+    if dtype == "int8":
+        n_bytes = sum(array.nbytes for array in embedding.terramind.quantize().values())
     shape = " x ".join(f"{dim} {size:,}" for dim, size in embedding.sizes.items())
-    typer.echo(f"wrote {path}: {shape}, {format_bytes(embedding.nbytes)}")
+    typer.echo(f"wrote {path}: {shape}, {format_bytes(n_bytes)}")
     if embedding.attrs["weights"] == "random":
         typer.echo("its weights are random: the vectors mean nothing")
 

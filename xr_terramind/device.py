@@ -1,7 +1,11 @@
 """Devices: which one, in which number format, how many windows at once."""
 
+import os
+import sys
 import warnings
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xr_terramind.errors import EngineError, TerraMindWarning, explain
 from xr_terramind.modalities import Modality
@@ -44,6 +48,10 @@ def resolve_runtime(engine: str, device: str, precision: str) -> Runtime:
     EngineError
         For a device that is not there, or a precision that it does not have.
     """
+    if engine == "openvino" or (engine == "auto" and device == "cpu") or not _may_have_gpu():
+        runtime = _resolve_openvino(engine, device, precision)
+        if runtime is not None:
+            return runtime
     import torch
 
     has_mps = torch.backends.mps.is_available()
@@ -59,10 +67,81 @@ def resolve_runtime(engine: str, device: str, precision: str) -> Runtime:
                 "Use device='auto', or install a build of torch for your GPU.",
             )
         )
+    if engine == "auto" and kind == "cpu":
+        runtime = _resolve_openvino(engine, device, precision)
+        if runtime is not None:
+            return runtime
     if precision == "auto":
         fast = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bfloat16" if fast else "float16" if kind == "cuda" else "float32"
     return Runtime("torch" if engine == "auto" else engine, device, precision)
+
+
+def _may_have_gpu() -> bool:
+    # Importing torch to ask takes seconds; drivers of GPUs show in the file system.
+    drivers = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+    return sys.platform != "linux" or any(map(os.path.exists, drivers))
+
+
+def _resolve_openvino(engine: str, device: str, precision: str) -> Runtime | None:
+    """Settle OpenVINO where it was asked for, or where ``"auto"`` may take it; else None."""
+    if engine not in ("auto", "openvino") or (engine == "auto" and device not in ("auto", "cpu")):
+        return None
+    if device not in ("auto", "cpu"):
+        raise EngineError(
+            explain(
+                f"engine='openvino' with device={device!r}",
+                "device='cpu' or 'auto'",
+                "Use engine='torch' on a GPU.",
+            )
+        )
+    if find_spec("openvino") is None:
+        if engine == "auto":
+            return None
+        raise EngineError(
+            explain(
+                "engine='openvino', which is not installed",
+                "the package openvino",
+                "Install it with pip install 'xr_terramind[openvino]', or use engine='torch'.",
+            )
+        )
+    precision = "float32" if precision == "auto" else precision
+    if precision in _openvino_precisions():
+        return Runtime("openvino", "cpu", precision)
+    if engine == "auto":
+        return None
+    raise EngineError(
+        explain(
+            f"precision={precision!r} with engine='openvino' on this processor",
+            f"one of {', '.join(_openvino_precisions())}",
+            "Use precision='auto', which is float32.",
+        )
+    )
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without the package that tells its makers about each import.
+
+    Returns
+    -------
+    module
+    """
+    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # cannot be imported
+        try:
+            import openvino
+        finally:
+            del sys.modules["openvino_telemetry"]
+    import openvino
+
+    return openvino
+
+
+@lru_cache(maxsize=1)
+def _openvino_precisions() -> tuple[str, ...]:
+    capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    names = {"FP32": "float32", "BF16": "bfloat16"}
+    return tuple(name for capability, name in names.items() if capability in capabilities)
 
 
 def warn_of_lowered_float32(dtype: "torch.dtype") -> None:

@@ -23,7 +23,7 @@ from xr_terramind.options import resolve_options
 from xr_terramind.plan import Plan, plan_resize, plan_windows
 from xr_terramind.report import InputReport
 from xr_terramind.request import EncodeRequest
-from xr_terramind.runner import verify_weights
+from xr_terramind.torch_runner import verify_weights
 from xr_terramind.values import thin, value_issues
 from xr_terramind.weights import locate
 from xr_terramind.windows import AxisBlock

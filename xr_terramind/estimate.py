@@ -17,7 +17,6 @@ from xr_terramind.choices import EmbedOptions
 from xr_terramind.cube import Cube
 from xr_terramind.device import MAX_BATCH_CPU, window_bytes
 from xr_terramind.embed import TASK_NAME, make_plan, make_request
-from xr_terramind.inference import encode_windows
 from xr_terramind.modalities import modality_of
 from xr_terramind.models import ModelSpec, model_spec
 from xr_terramind.options import resolve_options
@@ -121,10 +120,10 @@ def _windows_per_s(cube: Cube, options: EmbedOptions) -> float:
     runner = runner_for(request)
     shape = (len(cube.modality.bands), options.window_size, options.window_size)
     windows = np.ones((runner.batch_size(request), *shape), cube.data.dtype)
-    in_model_thread(encode_windows, runner, windows[:1], None, request)  # the first is slower
+    in_model_thread(runner.encode, windows[:1], None, request)  # the first is slower
     n_done, started_s = 0, time.perf_counter()
     while (elapsed_s := time.perf_counter() - started_s) < CALIBRATION_S:
-        in_model_thread(encode_windows, runner, windows, None, request)
+        in_model_thread(runner.encode, windows, None, request)
         n_done += len(windows)
     return n_done / elapsed_s
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from xr_terramind.errors import GridError, SourceError, TerraMindError, did_you_mean, explain
 from xr_terramind.execute import threads_that_end
 from xr_terramind.progress import block_progress
-from xr_terramind.write import to_zarr
+from xr_terramind.write import stored_dtype, to_zarr
 
 CHUNK_PX = 1024
 """Edge of the chunks in which sources are read: 50 MB where they hold 12 bands of float32."""
@@ -116,7 +116,9 @@ def _chunk_size(stored: xr.Dataset, dim: Hashable) -> int:
     return together if is_time else together * max(1, CHUNK_PX // together)
 
 
-def check_target(path: Path, source: Path, *, overwrite: bool, resume: bool = False) -> None:
+def check_target(
+    path: Path, source: Path, *, overwrite: bool, resume: bool = False, dtype: str = "float32"
+) -> None:
     """Refuse a target that could not be written, before anything is computed for it.
 
     Parameters
@@ -129,11 +131,15 @@ def check_target(path: Path, source: Path, *, overwrite: bool, resume: bool = Fa
         Whether `path` may be replaced.
     resume : bool
         Whether to go on with what stands at `path`.
+    dtype : str
+        What it is to be stored in.
 
     Raises
     ------
     SourceError
-        For a suffix that says no format.
+        For a suffix that says no format, or a format that takes no int8.
+    EngineError
+        For a dtype that embeddings are not stored in.
     OSError
         For a folder that is missing, or a target that exists.
     """
@@ -153,6 +159,14 @@ def check_target(path: Path, source: Path, *, overwrite: bool, resume: bool = Fa
                 f"--resume with {found}",
                 "a .zarr that was begun, and is not to be replaced",
                 "Only Zarr can be resumed; leave out one of the two.",
+            )
+        )
+    if stored_dtype(dtype) != "float32" and _format_of(path) != "Zarr":
+        raise SourceError(
+            explain(
+                f"--dtype {dtype} with {path}",
+                "a .zarr, which holds the scale of each vector beside it",
+                "Choose a name that ends in .zarr, or leave --dtype out.",
             )
         )
     if path.exists() and not overwrite and not resume:
@@ -200,7 +214,12 @@ def _has_transform(embedding: xr.DataArray) -> bool:
 
 
 def write_embedding(
-    embedding: xr.DataArray, path: Path, console: Console, *, resume: bool = False
+    embedding: xr.DataArray,
+    path: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    dtype: str = "float32",
 ) -> None:
     """Compute an embedding block by block and write it; what was there is replaced.
 
@@ -213,6 +232,8 @@ def write_embedding(
         Where the progress bar is drawn.
     resume : bool
         Keep the blocks that stand in a Zarr store instead of replacing it.
+    dtype : {"float32", "int8"}
+        Of a Zarr store.
 
     Raises
     ------
@@ -223,7 +244,8 @@ def write_embedding(
     """
     check_embedding(embedding, path)
     if _format_of(path) == "Zarr":
-        to_zarr(embedding, path, resume=resume, overwrite=not resume, progress=console)
+        how: dict[str, Any] = {"resume": resume, "overwrite": not resume, "dtype": dtype}
+        to_zarr(embedding, path, **how, progress=console)
         return
     try:
         # Dask would fuse a block with what comes after it, under a name that cannot be counted.

@@ -6,6 +6,7 @@ import xarray as xr
 
 from xr_terramind.modalities import modality_of
 from xr_terramind.models import model_spec
+from xr_terramind.quantize import QUANTIZATION, SCALE
 
 GEOEMB_UUID = "61c12cc5-0e28-4056-999a-480cf3fb7e4c"
 """Of version 1 of the geoemb convention, a proposal."""
@@ -17,7 +18,7 @@ def geoemb_attrs(embedding: xr.DataArray) -> dict[str, Any]:
     Parameters
     ----------
     embedding : xarray.DataArray
-        With the attributes that `embed` gave it.
+        With the attributes that `embed` gave it; as floats or as `quantize` left it.
 
     Returns
     -------
@@ -33,6 +34,13 @@ def geoemb_attrs(embedding: xr.DataArray) -> dict[str, Any]:
         "geoemb:source_data": [str(attrs.get("collection") or modality_of(attrs["modality"]).name)],
         "geoemb:data_type": str(embedding.dtype),
     }
+    if QUANTIZATION in attrs:
+        found["geoemb:quantization"] = {
+            "method": attrs[QUANTIZATION],
+            "original_dtype": "float32",
+            "quantized_dtype": str(embedding.dtype),
+            "scale": SCALE,  # the array of this name, one number a vector
+        }
     if {"y", "x"} <= set(embedding.dims):
         found |= _chip_layout(attrs) | _spatial(embedding)
     return found

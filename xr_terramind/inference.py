@@ -110,7 +110,7 @@ def _encode_batch(
 ) -> tuple[np.ndarray, np.ndarray]:
     raw = gather_windows(pixels, batch, request.window_px)
     padding = padding_masks(pixels.shape, batch, request.window_px)
-    return encode_windows(runner, raw, padding, request)
+    return runner.encode(raw, padding, request)
 
 
 def gather_windows(pixels: np.ndarray, batch: list[_Window], window_px: int) -> np.ndarray:
@@ -166,41 +166,6 @@ def padding_masks(
     return masks if masks.any() else None
 
 
-def encode_windows(
-    runner: Runner, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest
-) -> tuple[np.ndarray, np.ndarray]:
-    """Run one batch through the model.
-
-    Parameters
-    ----------
-    runner : Runner
-    raw : ndarray, shape (window, band, y, x)
-    padding : ndarray of bool, shape (window, y, x), or None
-        Further pixels that hold no data.
-    request : EncodeRequest
-
-    Returns
-    -------
-    tokens : ndarray of float32, shape (window, row, column, feature)
-        NaN in windows without a single valid pixel, which are not run.
-    valid : ndarray of float32, shape (window, row, column)
-        Share of valid pixels of each patch.
-    """
-    import torch
-
-    with torch.inference_mode():
-        pixels, invalid = runner.upload(raw, request, padding)
-        n_windows, side = len(raw), request.window_px // PATCH_PX
-        cut = invalid.reshape(n_windows, side, PATCH_PX, side, PATCH_PX)
-        valid = 1.0 - cut.to(torch.float32).mean(dim=(2, 4))
-        seen = valid.flatten(1).any(dim=1)
-        tokens = torch.full((n_windows, side, side, runner.spec.dim), torch.nan)
-        if seen.any():
-            images = pixels if seen.all() else pixels[seen]
-            tokens[seen.cpu()] = runner.tokens(images, request).cpu()
-        return tokens.numpy(), valid.cpu().numpy()
-
-
 def encode_resized(
     pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock, request: EncodeRequest
 ) -> np.ndarray:
@@ -227,16 +192,8 @@ def encode_resized(
 
 def _encode_date(runner: Runner, date: np.ndarray, request: EncodeRequest) -> np.ndarray:
     # (band, y, x) -> (feature + 1, y, x)
-    import torch
-    from torch.nn.functional import interpolate
-
-    side = request.window_px // PATCH_PX
-    size = (request.window_px, request.window_px)
-    with torch.inference_mode():
-        whole, invalid = runner.upload(date[None], request)
-        valid = footprint_share(~invalid[0].cpu().numpy(), side)
-        image = interpolate(whole, size=size, mode="bilinear", align_corners=False)
-        vectors = runner.tokens(image, request)[0].cpu().numpy()
+    vectors, invalid = runner.encode_extent(date, request)
+    valid = footprint_share(~invalid, request.window_px // PATCH_PX)
     return np.moveaxis(_cells(vectors, valid, request), -1, 0).astype(np.float32)
 
 

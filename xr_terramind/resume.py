@@ -8,6 +8,7 @@ import xarray as xr
 from dask.base import compute
 
 from xr_terramind.errors import StoreError, explain
+from xr_terramind.quantize import SCALE, block_scale, dequantize, is_quantized
 
 GRAPH = "xr_terramind:graph"
 """Attribute of the group: the name of the Dask array, which stands for all that made it."""
@@ -19,13 +20,13 @@ _TOLERANCE = 2e-4
 """Of features: engines and devices agree to 1e-4 in float32; bfloat16 differs by 1e-2."""
 
 
-def refuse_other(embedding: xr.DataArray, stored: xr.Dataset, place: Any) -> None:
+def refuse_other(wanted: xr.Dataset, stored: xr.Dataset, place: Any) -> None:
     """Refuse to go on with a store that was made of something else.
 
     Parameters
     ----------
-    embedding : xarray.DataArray
-        What is to be written.
+    wanted : xarray.Dataset
+        What is to be written: ``embedding``, and its ``scale`` where it is int8.
     stored : xarray.Dataset
         What stands.
     place : object
@@ -40,11 +41,13 @@ def refuse_other(embedding: xr.DataArray, stored: xr.Dataset, place: Any) -> Non
         found = f"the variables {', '.join(map(str, stored.variables)) or 'none'}"
         differences = [f"{found} instead of an embedding"]
     else:
-        other = stored["embedding"]
+        embedding, other = wanted["embedding"], stored["embedding"]
         differences = [
             *_different_attrs(embedding.attrs, other.attrs),
             *_different_grid(embedding, other),
         ]
+        if not differences and not wanted.data_vars.keys() <= stored.data_vars.keys():
+            differences = [f"no {SCALE!r} beside the embedding there"]
     if differences:
         raise StoreError(
             explain(
@@ -101,6 +104,7 @@ def refuse_other_pixels(
     Parameters
     ----------
     embedding : xarray.DataArray
+        Floats, however they are stored.
     stored : xarray.Dataset
     block : tuple of slice
         In cells, along the embedding's dimensions.
@@ -112,8 +116,21 @@ def refuse_other_pixels(
     StoreError
         Where the values differ.
     """
-    here, there = compute(embedding.data[block], stored["embedding"].data[block])
-    apart = np.where(np.isnan(here) & np.isnan(there), 0.0, np.abs(here - there))
+    part = stored.isel(dict(zip(embedding.dims, block, strict=True)))
+    there = dequantize(part) if is_quantized(part) else part["embedding"]
+    here, there, scale = compute(
+        embedding.data[block], there.data, part[SCALE].data if is_quantized(part) else None
+    )
+    apart = _apart(here, there)
+    if scale is not None:
+        # Rounded vectors may be half a step from themselves. Their scales are not rounded: that
+        # the largest features agree tells cubes apart, whatever the steps are.
+        axis = embedding.dims.index("feature")
+        largest = [127 * each for each in (block_scale(here, axis=axis), scale)]
+        apart = np.maximum(
+            apart - np.expand_dims(np.nan_to_num(scale), axis) / 2,
+            np.expand_dims(_apart(*largest), axis),
+        )
     if not (worst := float(np.max(apart))) <= _TOLERANCE:  # NaN where only one has no data
         raise StoreError(
             explain(
@@ -123,3 +140,7 @@ def refuse_other_pixels(
                 "Choose another store, or overwrite=True to replace this one.",
             )
         )
+
+
+def _apart(here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(here) & np.isnan(there), 0.0, np.abs(here - there))

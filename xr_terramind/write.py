@@ -7,6 +7,7 @@ from functools import partial
 from itertools import accumulate, pairwise, product
 from typing import Any, NamedTuple
 
+import numpy as np
 import xarray as xr
 from dask.base import annotate, compute, tokenize
 from dask.delayed import delayed
@@ -17,12 +18,20 @@ from zarr.storage import StorePath
 
 from xr_terramind.device import Runtime, resolve_runtime
 from xr_terramind.embed import TASK_NAME as BLOCK_NAME
-from xr_terramind.errors import GridError, SourceError, StoreError, StoreExistsError, explain
+from xr_terramind.errors import (
+    EngineError,
+    GridError,
+    SourceError,
+    StoreError,
+    StoreExistsError,
+    explain,
+)
 from xr_terramind.execute import Failure, Key, run_blocks
 from xr_terramind.geoemb import geoemb_attrs
 from xr_terramind.hub import download
 from xr_terramind.models import model_spec
 from xr_terramind.progress import block_progress
+from xr_terramind.quantize import UNWRITTEN, dequantize, is_quantized, quantize
 from xr_terramind.resume import GRAPH, refuse_other, refuse_other_pixels
 from xr_terramind.store import (
     UNFINISHED,
@@ -47,6 +56,8 @@ BLOCK_CELLS = 84
 """Edge of the blocks of an embedding that is in memory already."""
 
 _ZSTD = ZstdCodec(level=3, checksum=True)
+
+STORED_DTYPES = ("float32", "int8")
 
 _WRITTEN_BY_BLOCK = ("valid_fraction",)
 
@@ -101,6 +112,7 @@ def to_zarr(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    dtype: Any = "float32",
     retries: int = 2,
     progress: bool | Console = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -112,6 +124,7 @@ def to_zarr(
     embedding : xarray.DataArray
     store : str, path, zarr store or obstore store
     resume, overwrite : bool
+    dtype : {"float32", "int8"}
     retries : int
     progress : bool or rich.console.Console
     storage_options : mapping, optional
@@ -120,20 +133,60 @@ def to_zarr(
     -------
     xarray.DataArray
     """
+    dtype = stored_dtype(dtype)
     _check_embedding(embedding)
     place = locate_store(store, storage_options)
     group = _permitted_group(place, resume=resume, overwrite=overwrite)
-    embedding = _settled(_in_even_chunks(embedding))
+    embedding = _settled(_in_even_chunks(_as_float32(embedding)))
+    dataset = quantize(embedding) if dtype == "int8" else embedding.to_dataset(name="embedding")
     done: set[Index] = set()
     if group is None or overwrite or UNFINISHED in group.attrs:
-        _lay_out(place, embedding)
+        _lay_out(place, dataset, embedding.data.name)
     else:
-        done = _blocks_to_keep(place, embedding)
-    lattice = _lattice(embedding)
+        done = _blocks_to_keep(place, embedding, dataset)
+    lattice = _lattice(dataset)
     missing = [block for block in lattice.blocks if block not in done]
     failures = _write(place, lattice, missing, embedding, retries=retries, progress=progress)
     _report(place, lattice, embedding, failures)
-    return read_back(place)["embedding"]
+    return _as_floats(read_back(place))
+
+
+def stored_dtype(dtype: Any) -> str:
+    """Return the name of a dtype that embeddings are stored in.
+
+    Parameters
+    ----------
+    dtype : str or numpy dtype
+
+    Returns
+    -------
+    {"float32", "int8"}
+
+    Raises
+    ------
+    EngineError
+        For any other.
+    """
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name in STORED_DTYPES:
+        return name
+    raise EngineError(
+        explain(
+            f"dtype={name!r}",
+            f"one of {', '.join(STORED_DTYPES)}",
+            "'int8' takes a quarter of the bytes of 'float32', with a scale for each vector.",
+        )
+    )
+
+
+def _as_float32(embedding: xr.DataArray) -> xr.DataArray:
+    if embedding.dtype == np.float32:
+        return embedding
+    return embedding.copy(data=embedding.data.astype(np.float32))
+
+
+def _as_floats(stored: xr.Dataset) -> xr.DataArray:
+    return dequantize(stored) if is_quantized(stored) else stored["embedding"]
 
 
 def _check_embedding(embedding: xr.DataArray) -> None:
@@ -144,6 +197,14 @@ def _check_embedding(embedding: xr.DataArray) -> None:
                 f"{'no ' * ('model_key' not in embedding.attrs)}attribute model_key",
                 "an embedding with a dimension 'feature' and the attributes that embed() gave it",
                 "Keep them with xr.set_options(keep_attrs=True), or use xarray's own to_zarr.",
+            )
+        )
+    if not isinstance(embedding, xr.DataArray) or embedding.dtype.kind != "f":
+        raise GridError(
+            explain(
+                f"a {type(embedding).__name__} that is no array of floats",
+                "an embedding as embed() made it",
+                "Of what is quantised pass .terramind.dequantize(), and dtype='int8'.",
             )
         )
     if not embedding.size:
@@ -220,19 +281,16 @@ def _in_even_chunks(embedding: xr.DataArray) -> xr.DataArray:
     return embedding.chunk(sizes).assign_coords(coords)
 
 
-def _lattice(embedding: xr.DataArray) -> Lattice:
-    coords = {
-        name: embedding.coords[name].variable
-        for name in _WRITTEN_BY_BLOCK
-        if name in embedding.coords
-    }
-    return Lattice({**coords, "embedding": embedding.variable}, embedding.dims)
+def _lattice(dataset: xr.Dataset) -> Lattice:
+    names = [name for name in _WRITTEN_BY_BLOCK if name in dataset.coords]
+    names += [str(name) for name in dataset.data_vars if name != "embedding"]
+    arrays = {name: dataset[name].variable for name in [*names, "embedding"]}
+    return Lattice(arrays, dataset["embedding"].dims)
 
 
-def _lay_out(place: StorePath, embedding: xr.DataArray) -> None:
-    dataset = embedding.to_dataset(name="embedding")
-    dataset.attrs = {**geoemb_attrs(embedding), GRAPH: embedding.data.name}
-    encoding = {name: _encoding(array) for name, array in _lattice(embedding).arrays.items()}
+def _lay_out(place: StorePath, dataset: xr.Dataset, graph: str) -> None:
+    dataset = dataset.assign_attrs({**geoemb_attrs(dataset["embedding"]), GRAPH: graph})
+    encoding = {name: _encoding(array) for name, array in _lattice(dataset).arrays.items()}
     lay_out(place, dataset, encoding)
 
 
@@ -241,6 +299,9 @@ def _encoding(variable: xr.Variable) -> dict[str, Any]:
     kept = {key: variable.encoding[key] for key in _KEPT_ENCODING & variable.encoding.keys()}
     block = _block_shape(variable)
     encoding = {**kept, "chunks": block, "compressors": (_ZSTD,)}
+    if variable.dtype == np.int8:
+        # What has not been written yet is NaN among floats, and zarr's default of 0 would be data.
+        encoding["fill_value"] = UNWRITTEN
     if "y" in variable.dims:  # one vector is nothing to be read in parts
         inner = (_inner_edge(str(dim), n) for dim, n in zip(variable.dims, block, strict=True))
         encoding |= {"shards": block, "chunks": tuple(inner)}
@@ -260,10 +321,10 @@ def _inner_edge(dim: str, shard_cells: int) -> int:
     return min(divisors, key=lambda n: abs(math.log(n / WANTED_CELLS)))
 
 
-def _blocks_to_keep(place: StorePath, embedding: xr.DataArray) -> set[Index]:
+def _blocks_to_keep(place: StorePath, embedding: xr.DataArray, dataset: xr.Dataset) -> set[Index]:
     remove_torn(place)
     stored = read_back(place)
-    refuse_other(embedding, stored, place)
+    refuse_other(dataset, stored, place)
     here, encoding = _block_shape(embedding.variable), stored["embedding"].encoding
     there = encoding.get("shards") or encoding["chunks"]
     if here != there:
@@ -275,10 +336,10 @@ def _blocks_to_keep(place: StorePath, embedding: xr.DataArray) -> set[Index]:
                 "the version of xr_terramind that began the store.",
             )
         )
-    lattice = _lattice(embedding)
+    lattice = _lattice(dataset)
     done = set.intersection(*(_standing(place, lattice, array) for array in lattice.arrays))
     if done and stored.attrs.get(GRAPH) != embedding.data.name:
-        cells = _telling_block(lattice, stored["embedding"], sorted(done))
+        cells = _telling_block(lattice, _as_floats(stored), sorted(done))
         refuse_other_pixels(embedding, stored, cells, place)
     return done
 

@@ -1,0 +1,112 @@
+"""A folder for what is costly to make: each entry whole or not there, and never used unchecked."""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+
+import platformdirs
+
+from xr_terramind.errors import TerraMindWarning, explain
+
+VARIABLE = "XR_TERRAMIND_CACHE"
+"""Environment variable that names another folder than the user's cache."""
+
+_MANIFEST = "manifest.json"
+
+
+def cache_folder() -> Path:
+    """Return where entries are kept; it may not exist yet."""
+    named = os.environ.get(VARIABLE)
+    return Path(named).expanduser() if named else platformdirs.user_cache_path("xr_terramind")
+
+
+def kept(kind: str, facts: Mapping[str, str], make: Callable[[Path], None]) -> Path:
+    """Return the folder of an entry, made now where it is not there, or not as it was made.
+
+    Two processes may make the same entry at once; both get a whole one.
+
+    Parameters
+    ----------
+    kind : str
+        What is kept; a folder of its own.
+    facts : mapping of str to str
+        All that the entry depends on: any other fact, another entry.
+    make : callable
+        ``make(folder)`` writes the entry's files into an empty folder.
+
+    Returns
+    -------
+    Path
+        A folder to read from. Where the cache cannot be written, one that this process has to
+        itself, after a warning.
+    """
+    key = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()[:32]
+    entry = cache_folder() / kind / key
+    if _is_whole(entry, facts):
+        return entry
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        return _make(entry, facts, make)
+    except OSError as error:
+        warnings.warn(
+            explain(
+                f"a cache folder {str(entry.parent)!r} that cannot be written "
+                f"({type(error).__name__}: {error})",
+                "a few hundred MB there; what belongs there is made again in every process",
+                f"Name another folder in {VARIABLE}, or make room.",
+            ),
+            TerraMindWarning,
+            stacklevel=2,
+        )
+        folder = Path(mkdtemp(prefix="xr_terramind-"))
+        make(folder)
+        return folder
+
+
+def _make(entry: Path, facts: Mapping[str, str], make: Callable[[Path], None]) -> Path:
+    with TemporaryDirectory(
+        dir=entry.parent, prefix=f".{entry.name}-", ignore_cleanup_errors=True
+    ) as workshop:
+        new = Path(workshop, "new")
+        new.mkdir()
+        make(new)
+        manifest = {"facts": dict(facts), "files": _checksums(new)}
+        (new / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+        _move_in(new, entry, facts)
+    return entry
+
+
+def _move_in(new: Path, entry: Path, facts: Mapping[str, str]) -> None:
+    try:
+        os.rename(new, entry)
+    except OSError:
+        # Somebody else was faster, or what stands there is broken: then it makes room.
+        if _is_whole(entry, facts):
+            return
+        os.rename(entry, new.with_name("broken"))
+        os.rename(new, entry)
+
+
+def _is_whole(entry: Path, facts: Mapping[str, str]) -> bool:
+    try:
+        manifest = json.loads((entry / _MANIFEST).read_text())
+        return bool(
+            manifest["facts"] == dict(facts)
+            and manifest["files"]
+            and manifest["files"] == _checksums(entry)
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # missing, torn or foreign: it is made again
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != _MANIFEST:
+            with path.open("rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
