@@ -218,7 +218,8 @@ def _plan(flags):
 def test_every_option_of_embed_is_a_flag():
     command = typer.main.get_command(cli.app).commands["embed"]
     flags = {parameter.name for parameter in command.params if "--" in str(parameter.opts)}
-    assert flags - {"overwrite", "resume", "help"} == {"output", *EmbedKeywords.__annotations__}
+    of_writing = {"overwrite", "resume", "dtype", "help"}
+    assert flags - of_writing == {"output", *EmbedKeywords.__annotations__}
     given = {parameter.name: parameter.default for parameter in command.params}
     assert not any(given[name] for name in EmbedKeywords.__annotations__)
 
