@@ -172,7 +172,7 @@ def test_every_layer_is_theirs(registry, examples, tmp_path, layer):
 def test_terratorch_engine_gives_the_same(registry, examples, tmp_path, key):
     weights = save(build(registry, key, "S2L2A"), tmp_path)
     cube = chip(examples, "S2L2A")
-    ours = cube.terramind.embed(model=key, weights=weights)
+    ours = cube.terramind.embed(model=key, weights=weights, engine="torch")
     theirs = cube.terramind.embed(model=key, weights=weights, engine="terratorch")
     assert theirs.attrs["engine"] == "terratorch" and ours.attrs["engine"] == "torch"
     np.testing.assert_allclose(ours, theirs, atol=TOLERANCE)
@@ -257,7 +257,7 @@ def test_lowered_float32_precision_is_left_alone_but_not_passed_over(registry, t
     torch.set_float32_matmul_precision("medium")
     try:
         with pytest.warns(xtm.TerraMindWarning, match="'medium'.*'highest'"):
-            cube.terramind.embed(model="terramind_v1_tiny", weights=weights)
+            cube.terramind.embed(model="terramind_v1_tiny", weights=weights, engine="torch")
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")

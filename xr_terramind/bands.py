@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from xr_terramind.errors import BandError, explain
 from xr_terramind.modalities import Modality
 
@@ -152,7 +154,8 @@ def invalid_pixels(values: Array, nodata: Sequence[float], modality: Modality) -
     invalid = ~((low > -math.inf) & (high < math.inf))
     for value in nodata:
         if not (modality.is_sentinel2 and value == 0):
-            invalid |= (values == value).any(-3)
+            with np.errstate(over="ignore"):  # beyond float32, where such values are infinite
+                invalid |= (values == value).any(-3)
     if modality.is_sentinel2:
         invalid |= (low == 0) & (high == 0)
     return invalid

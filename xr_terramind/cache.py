@@ -1,10 +1,14 @@
 """A folder for what is costly to make: each entry whole or not there, and never used unchecked."""
 
+import atexit
+import errno
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
@@ -16,6 +20,10 @@ VARIABLE = "XR_TERRAMIND_CACHE"
 """Environment variable that names another folder than the user's cache."""
 
 _MANIFEST = "manifest.json"
+
+_ATTEMPTS = 5  # at putting an entry in place while others do the same
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def cache_folder() -> Path:
@@ -52,6 +60,8 @@ def kept(kind: str, facts: Mapping[str, str], make: Callable[[Path], None]) -> P
         entry.parent.mkdir(parents=True, exist_ok=True)
         return _make(entry, facts, make)
     except OSError as error:
+        if entry.parent.is_dir() and error.errno not in _NO_ROOM:
+            raise  # what is made went wrong, not where it is kept
         warnings.warn(
             explain(
                 f"a cache folder {str(entry.parent)!r} that cannot be written "
@@ -62,9 +72,10 @@ def kept(kind: str, facts: Mapping[str, str], make: Callable[[Path], None]) -> P
             TerraMindWarning,
             stacklevel=2,
         )
-        folder = Path(mkdtemp(prefix="xr_terramind-"))
-        make(folder)
-        return folder
+    folder = Path(mkdtemp(prefix="xr_terramind-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    make(folder)
+    return folder
 
 
 def _make(entry: Path, facts: Mapping[str, str], make: Callable[[Path], None]) -> Path:
@@ -81,14 +92,18 @@ def _make(entry: Path, facts: Mapping[str, str], make: Callable[[Path], None]) -
 
 
 def _move_in(new: Path, entry: Path, facts: Mapping[str, str]) -> None:
-    try:
-        os.rename(new, entry)
-    except OSError:
-        # Somebody else was faster, or what stands there is broken: then it makes room.
-        if _is_whole(entry, facts):
+    for attempt in range(_ATTEMPTS):
+        try:
+            os.rename(new, entry)
             return
-        os.rename(entry, new.with_name("broken"))
-        os.rename(new, entry)
+        except OSError:
+            # Somebody else was faster, or what stands there is broken: then it makes room.
+            if _is_whole(entry, facts):
+                return
+            if attempt == _ATTEMPTS - 1:
+                raise
+        with suppress(FileNotFoundError):  # somebody else has just moved it away
+            os.rename(entry, new.with_name(f"broken-{attempt}"))
 
 
 def _is_whole(entry: Path, facts: Mapping[str, str]) -> bool:
@@ -99,7 +114,7 @@ def _is_whole(entry: Path, facts: Mapping[str, str]) -> bool:
             and manifest["files"]
             and manifest["files"] == _checksums(entry)
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False  # missing, torn or foreign: it is made again
 
 

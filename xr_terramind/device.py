@@ -95,12 +95,12 @@ def _resolve_openvino(engine: str, device: str, precision: str) -> Runtime | Non
                 "Use engine='torch' on a GPU.",
             )
         )
-    if find_spec("openvino") is None:
+    if find_spec("openvino") is None or not _openvino_precisions():
         if engine == "auto":
             return None
         raise EngineError(
             explain(
-                "engine='openvino', which is not installed",
+                "engine='openvino', which is not installed, or cannot be imported",
                 "the package openvino",
                 "Install it with pip install 'xr_terramind[openvino]', or use engine='torch'.",
             )
@@ -139,7 +139,11 @@ def import_openvino() -> Any:
 
 @lru_cache(maxsize=1)
 def _openvino_precisions() -> tuple[str, ...]:
-    capabilities = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    try:
+        core = import_openvino().Core()
+    except (ImportError, OSError):
+        return ()  # a library that is broken here is as good as none
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     names = {"FP32": "float32", "BF16": "bfloat16"}
     return tuple(name for capability, name in names.items() if capability in capabilities)
 

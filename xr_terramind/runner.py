@@ -143,12 +143,11 @@ def halve_batch(runner: Runner, size: int, error: Exception) -> None:
     EngineError
         Where not even one window fits.
     """
-    import torch
-
-    # On a CPU torch says so in words only.
-    out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "can't allocate memory" in str(error) or "not enough memory" in str(error)
-    )
+    # On a CPU, torch and OpenVINO say so in words only.
+    words = ("can't allocate memory", "not enough memory", "bad_alloc", "Failed to allocate")
+    out_of_memory = isinstance(error, MemoryError) or any(word in str(error) for word in words)
+    if "torch" in sys.modules:
+        out_of_memory |= isinstance(error, sys.modules["torch"].OutOfMemoryError)
     if not out_of_memory:
         raise error
     if size == 1:
@@ -161,4 +160,6 @@ def halve_batch(runner: Runner, size: int, error: Exception) -> None:
         ) from error
     runner.batch_limit = size // 2
     if runner.device.startswith("cuda"):
+        import torch
+
         torch.cuda.empty_cache()

@@ -4,6 +4,7 @@ Clipping, filling and normalising are part of what is converted, so that a batch
 OpenVINO once.
 """
 
+import errno
 import functools
 import math
 import warnings
@@ -56,7 +57,6 @@ class OpenVinoRunner(TorchRunner):
         self._n_threads = n_threads
         self._affordable: dict[int, int] = {}
         self._loaded: dict[int, Any] = {}
-        self._infer_request(request.window_px)  # weights that are no good are refused now
 
     @functools.cached_property
     def fill(self) -> "torch.Tensor":  # type: ignore[override]
@@ -90,7 +90,7 @@ class OpenVinoRunner(TorchRunner):
 
         raw = pixels.numpy()
         nothing = np.zeros((len(raw), *raw.shape[-2:]), bool)
-        return torch.from_numpy(self._infer(raw, nothing, request))
+        return torch.from_numpy(np.ascontiguousarray(self._infer(raw, nothing, request)))
 
     def _infer(self, pixels: np.ndarray, invalid: np.ndarray, request: EncodeRequest) -> np.ndarray:
         # (window, band, y, x) -> (window, row, column, feature), both in the cube's orientation
@@ -179,11 +179,16 @@ def convert(request: EncodeRequest, window_px: int, folder: Path) -> None:
     with torch.inference_mode(), warnings.catch_warnings():
         # Of torch, about the way in which OpenVINO reads modules, and each shape that is fixed.
         warnings.simplefilter("ignore")
-        traced = TorchScriptPythonDecoder(module, example_input=example)
+        traced = TorchScriptPythonDecoder(
+            module, example_input=example, trace_kwargs={"check_trace": False}
+        )
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(traced))
     model.reshape({0: [-1, *shape], 1: [-1, *shape[1:]], 2: [], 3: []})
-    openvino.save_model(model, folder / "encoder.xml", compress_to_fp16=False)
+    try:
+        openvino.save_model(model, folder / "encoder.xml", compress_to_fp16=False)
+    except RuntimeError as error:  # a C++ stream that failed: all it says is that
+        raise OSError(errno.ENOSPC, f"OpenVINO could not write its files: {error}") from error
 
 
 def _pipeline(request: EncodeRequest) -> "torch.nn.Module":
