@@ -16,14 +16,15 @@ of the pipeline:
 `hub`, `weights`, `encoder`     model name -> file -> verified state dict -> torch module;
 `random_weights`                or drawn, the same in every process
 `statistics`, `device`          what pixels are scaled by; where, and in which number format
-`request`, `runner`             what a worker needs to know; a loaded encoder
+`request`, `runner`             what a worker needs to know; loaded encoders, and in torch:
+`torch_runner`                  clip, fill, normalise, encode on a device
 `inference`                     blocks of pixels -> blocks of tokens
-`engines`                       other ways to run the same encoder
+`engines`, `cache`              other ways to run the same encoder; what they convert is kept
 `lazy`                          the Dask graph
 `grid`, `attrs`                 tokens -> labelled, georeferenced DataArray
 `embed`, `estimate`, `arrange`  the recipes that the accessor calls
 `quantize`                      float32 -> int8 with a scale a vector, and back
-`write`                         embeddings -> Zarr: `store` and `geoemb` say how they lie there,
+`write`                         embeddings -> Zarr: `layout`, `store`, `geoemb` say how they lie,
                                 `resume` what may go on, `execute` runs blocks, `progress` counts
 `explore`                       embeddings -> pictures
 `accessor`, `catalogue`, `cli`  what users type; `files` and `demo` serve the command line

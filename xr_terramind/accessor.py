@@ -107,7 +107,9 @@ class TerraMindAccessor:
                 ``"auto"`` is 0..10000 for Sentinel-2, 0..255 for RGB, none for S1 and DEM.
             min_valid_fraction : float, default 0.0
                 A patch with less valid area, or none, is NaN.
-            engine : {"auto", "torch", "terratorch"}, default "auto"
+            engine : {"auto", "torch", "terratorch", "openvino"}, default "auto"
+                OpenVINO on a CPU where it is installed, torch elsewhere; ``"terratorch"`` is
+                TerraTorch's own model.
             device : str, default "auto"
                 A GPU where there is one; or ``"cpu"``, ``"cuda:0"``, ...
             precision : {"auto", "float32", "bfloat16", "float16"}, default "auto"

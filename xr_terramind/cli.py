@@ -246,7 +246,7 @@ def embed(
     min_valid_fraction: Annotated[
         float | None, Flag(help="Patches with less valid area (0 to 1) are NaN.")
     ] = None,
-    engine: Annotated[str | None, Flag(metavar="auto|torch|terratorch")] = None,
+    engine: Annotated[str | None, Flag(metavar="auto|torch|openvino|terratorch")] = None,
     device: Annotated[str | None, Flag(metavar="auto|cpu|cuda|cuda:N|mps")] = None,
     precision: Annotated[str | None, Flag(metavar="auto|float32|bfloat16|float16")] = None,
     batch_size: Annotated[

@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
-from itertools import accumulate, pairwise, product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,7 +12,6 @@ from dask.base import annotate, compute, tokenize
 from dask.delayed import delayed
 from dask.highlevelgraph import HighLevelGraph
 from rich.console import Console
-from zarr.codecs import ZstdCodec
 from zarr.storage import StorePath
 
 from xr_terramind.device import Runtime, resolve_runtime
@@ -26,12 +24,13 @@ from xr_terramind.errors import (
     StoreExistsError,
     explain,
 )
-from xr_terramind.execute import Failure, Key, run_blocks
+from xr_terramind.execute import Failure, run_blocks
 from xr_terramind.geoemb import geoemb_attrs
 from xr_terramind.hub import download
+from xr_terramind.layout import Index, Lattice, block_shape, encoding_of, in_even_chunks, lattice_of
 from xr_terramind.models import model_spec
 from xr_terramind.progress import block_progress
-from xr_terramind.quantize import UNWRITTEN, dequantize, is_quantized, quantize
+from xr_terramind.quantize import dequantize, is_quantized, quantize
 from xr_terramind.resume import GRAPH, refuse_other, refuse_other_pixels
 from xr_terramind.store import (
     UNFINISHED,
@@ -49,61 +48,7 @@ from xr_terramind.windows import Axis
 
 TASK_NAME = "terramind-write"
 
-WANTED_CELLS = 16
-"""Edge of what can be read at once out of a block, about: 16 x 16 vectors of small are 400 kB."""
-
-BLOCK_CELLS = 84
-"""Edge of the blocks of an embedding that is in memory already."""
-
-_ZSTD = ZstdCodec(level=3, checksum=True)
-
 STORED_DTYPES = ("float32", "int8")
-
-_WRITTEN_BY_BLOCK = ("valid_fraction",)
-
-_KEPT_ENCODING = {"_FillValue", "grid_mapping", "units", "calendar", "dtype"}
-
-Index = tuple[int, ...]
-
-
-class Lattice(NamedTuple):
-    """Blocks of an embedding that is laid out for a store.
-
-    Attributes
-    ----------
-    arrays : dict
-        Name -> variable in Dask, written block by block; ``embedding`` last.
-    dims : tuple of str
-        Of the embedding, and so of a block's index.
-    """
-
-    arrays: dict[str, xr.Variable]
-    dims: tuple[Any, ...]
-
-    @property
-    def blocks(self) -> list[Index]:
-        """Index of every block, row by row."""
-        main = self.arrays["embedding"]
-        return list(product(*(range(len(main.chunksizes[dim])) for dim in self.dims)))
-
-    def key(self, array: str, block: Index) -> Key:
-        """Return the Dask key of an array's part of a block."""
-        variable = self.arrays[array]
-        place = dict(zip(self.dims, block, strict=True))
-        return (variable.data.name, *(place[dim] for dim in variable.dims))
-
-    def region(self, array: str, block: Index) -> Region:
-        """Return where an array's part of a block goes."""
-        variable = self.arrays[array]
-        place = dict(zip(self.dims, block, strict=True))
-        return Region(
-            array,
-            tuple(_edges(variable.chunksizes[dim])[place[dim]] for dim in variable.dims),
-        )
-
-
-def _edges(sizes: tuple[int, ...]) -> list[slice]:
-    return [slice(start, stop) for start, stop in pairwise(accumulate(sizes, initial=0))]
 
 
 def to_zarr(
@@ -137,14 +82,14 @@ def to_zarr(
     _check_embedding(embedding)
     place = locate_store(store, storage_options)
     group = _permitted_group(place, resume=resume, overwrite=overwrite)
-    embedding = _settled(_in_even_chunks(_as_float32(embedding)))
+    embedding = _settled(in_even_chunks(_as_float32(embedding)))
     dataset = quantize(embedding) if dtype == "int8" else embedding.to_dataset(name="embedding")
     done: set[Index] = set()
     if group is None or overwrite or UNFINISHED in group.attrs:
         _lay_out(place, dataset, embedding.data.name)
     else:
         done = _blocks_to_keep(place, embedding, dataset)
-    lattice = _lattice(dataset)
+    lattice = lattice_of(dataset)
     missing = [block for block in lattice.blocks if block not in done]
     failures = _write(place, lattice, missing, embedding, retries=retries, progress=progress)
     _report(place, lattice, embedding, failures)
@@ -261,71 +206,17 @@ def _block_annotations(embedding: xr.DataArray) -> dict[str, Any]:
     return next((dict(annotations) for annotations in found if annotations), {})
 
 
-def _in_even_chunks(embedding: xr.DataArray) -> xr.DataArray:
-    # Zarr's chunks are all of one size; those of a selection are not.
-    if embedding.chunks is None:
-        sizes = {
-            dim: {"feature": -1, "time": 1}.get(str(dim), BLOCK_CELLS) for dim in embedding.dims
-        }
-    else:
-        sizes = {dim: max(chunks) for dim, chunks in embedding.chunksizes.items()}
-    sizes["feature"] = -1
-    # What belongs to no block (times, angles of a scene) is small, and written with the layout.
-    coords = {
-        name: coord.variable.chunk({dim: sizes[dim] for dim in coord.dims})
-        if name in _WRITTEN_BY_BLOCK
-        else coord.variable.compute()
-        for name, coord in embedding.coords.items()
-        if name not in embedding.indexes
-    }
-    return embedding.chunk(sizes).assign_coords(coords)
-
-
-def _lattice(dataset: xr.Dataset) -> Lattice:
-    names = [name for name in _WRITTEN_BY_BLOCK if name in dataset.coords]
-    names += [str(name) for name in dataset.data_vars if name != "embedding"]
-    arrays = {name: dataset[name].variable for name in [*names, "embedding"]}
-    return Lattice(arrays, dataset["embedding"].dims)
-
-
 def _lay_out(place: StorePath, dataset: xr.Dataset, graph: str) -> None:
     dataset = dataset.assign_attrs({**geoemb_attrs(dataset["embedding"]), GRAPH: graph})
-    encoding = {name: _encoding(array) for name, array in _lattice(dataset).arrays.items()}
+    encoding = {name: encoding_of(array) for name, array in lattice_of(dataset).arrays.items()}
     lay_out(place, dataset, encoding)
-
-
-def _encoding(variable: xr.Variable) -> dict[str, Any]:
-    # Chunks and codecs of a file that it was read from do not belong here.
-    kept = {key: variable.encoding[key] for key in _KEPT_ENCODING & variable.encoding.keys()}
-    block = _block_shape(variable)
-    encoding = {**kept, "chunks": block, "compressors": (_ZSTD,)}
-    if variable.dtype == np.int8:
-        # What has not been written yet is NaN among floats, and zarr's default of 0 would be data.
-        encoding["fill_value"] = UNWRITTEN
-    if "y" in variable.dims:  # one vector is nothing to be read in parts
-        inner = (_inner_edge(str(dim), n) for dim, n in zip(variable.dims, block, strict=True))
-        encoding |= {"shards": block, "chunks": tuple(inner)}
-    return encoding
-
-
-def _block_shape(variable: xr.Variable) -> tuple[int, ...]:
-    return tuple(variable.chunksizes[dim][0] for dim in variable.dims)
-
-
-def _inner_edge(dim: str, shard_cells: int) -> int:
-    if dim == "feature":
-        return shard_cells
-    if dim == "time":
-        return 1
-    divisors = [n for n in range(1, shard_cells + 1) if shard_cells % n == 0]
-    return min(divisors, key=lambda n: abs(math.log(n / WANTED_CELLS)))
 
 
 def _blocks_to_keep(place: StorePath, embedding: xr.DataArray, dataset: xr.Dataset) -> set[Index]:
     remove_torn(place)
     stored = read_back(place)
     refuse_other(dataset, stored, place)
-    here, encoding = _block_shape(embedding.variable), stored["embedding"].encoding
+    here, encoding = block_shape(embedding.variable), stored["embedding"].encoding
     there = encoding.get("shards") or encoding["chunks"]
     if here != there:
         raise StoreError(
@@ -336,7 +227,7 @@ def _blocks_to_keep(place: StorePath, embedding: xr.DataArray, dataset: xr.Datas
                 "the version of xr_terramind that began the store.",
             )
         )
-    lattice = _lattice(dataset)
+    lattice = lattice_of(dataset)
     done = set.intersection(*(_standing(place, lattice, array) for array in lattice.arrays))
     if done and stored.attrs.get(GRAPH) != embedding.data.name:
         cells = _telling_block(lattice, _as_floats(stored), sorted(done))
