@@ -25,7 +25,8 @@ of the pipeline:
 `embed`, `estimate`, `arrange`  the recipes that the accessor calls
 `quantize`                      float32 -> int8 with a scale a vector, and back
 `write`                         embeddings -> Zarr: `layout`, `store`, `geoemb` say how they lie,
-                                `resume` what may go on, `execute` runs blocks, `progress` counts
+                                `resume` what may go on, `order` and `execute` run the blocks,
+                                `progress` counts them
 `explore`                       embeddings -> pictures
 `accessor`, `catalogue`, `cli`  what users type; `files` and `demo` serve the command line
 ==============================  ==================================================================

@@ -7,7 +7,7 @@ through the graph in place of a result, so that only the blocks that need it are
 import ctypes
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from dask.system import CPU_COUNT
 from dask.utils import ensure_dict
 
 from xr_terramind.errors import SourceError, StoreError, TerraMindError
+from xr_terramind.order import Key, Nodes, first_uses, in_reading_order, reads
 
 FIRST_PAUSE_S = 0.5
 """Wait before a task is tried again; it doubles with every further attempt."""
@@ -31,8 +32,6 @@ FIRST_PAUSE_S = 0.5
 READ_AHEAD = 1
 """Blocks whose chunks may be read beyond those that threads are busy with."""
 
-Key = tuple[str | int, ...]
-Nodes = Mapping[Any, GraphNode]
 Seen = Callable[[Key, Any], None]
 
 
@@ -96,72 +95,6 @@ def _guarded(node: GraphNode, retries: int, first: Iterable[Any] = ()) -> GraphN
     return Task(node.key, _Attempts(node, needs, retries), *waits)
 
 
-def in_reading_order(keys: Sequence[Key], nodes: Nodes) -> list[Key]:
-    """Sort blocks so that each follows the last source chunk that it needs.
-
-    Chunks and blocks rarely have the same borders. Where chunks come row by row, and each block as
-    soon as it can, a chunk waits for its neighbours only, and not for all blocks of a row.
-
-    Parameters
-    ----------
-    keys : sequence of tuple
-        The tasks that write one block each.
-    nodes : mapping
-        The whole graph.
-
-    Returns
-    -------
-    list of tuple
-    """
-
-    def last_read(key: Key) -> tuple[int, ...]:
-        chunks = (root[1:] for root in _ancestors(key, nodes) if _is_chunk(root, nodes))
-        return max(chunks, default=())
-
-    return sorted(keys, key=last_read)  # stable: blocks of the same chunk stay row by row
-
-
-def _is_chunk(key: Any, nodes: Nodes) -> bool:
-    return _reads(key, nodes) and all(isinstance(part, int) for part in key[1:])
-
-
-def _reads(key: Any, nodes: Nodes) -> bool:
-    # A task of an array that needs nothing, or only what stands under a plain name: a file.
-    return isinstance(key, tuple) and all(isinstance(need, str) for need in nodes[key].dependencies)
-
-
-def _ancestors(key: Any, nodes: Nodes, known: set[Any] | None = None) -> Iterator[Any]:
-    known = set() if known is None else known
-    waiting = [key]
-    while waiting:
-        key = waiting.pop()
-        if key not in known and key in nodes:  # what a cluster holds already is no node
-            known.add(key)
-            yield key
-            waiting.extend(nodes[key].dependencies)
-
-
-def first_uses(keys: Sequence[Key], nodes: Nodes) -> dict[Any, int]:
-    """Say for each task which block needs it first.
-
-    Parameters
-    ----------
-    keys : sequence of tuple
-        The blocks, in the order in which they are to be done.
-    nodes : mapping
-        The whole graph.
-
-    Returns
-    -------
-    dict
-        Key -> position in `keys`.
-    """
-    known: set[Any] = set()
-    return {
-        task: number for number, key in enumerate(keys) for task in _ancestors(key, nodes, known)
-    }
-
-
 def one_after_another(
     keys: Sequence[Key], nodes: Nodes, *, retries: int, ahead: int
 ) -> dict[Any, GraphNode]:
@@ -193,7 +126,7 @@ def one_after_another(
         return "terramind-gate", number
 
     def first(key: Any) -> list[Any]:
-        waits = uses[key] >= ahead and _reads(key, nodes)
+        waits = uses[key] >= ahead and reads(key, nodes)
         return [gate(uses[key] - ahead)] if waits else []
 
     # A gate opens once its block, and all before it, are written.

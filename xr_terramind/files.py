@@ -22,8 +22,9 @@ from rich.console import Console
 
 from xr_terramind.errors import GridError, SourceError, TerraMindError, did_you_mean, explain
 from xr_terramind.execute import threads_that_end
+from xr_terramind.layout import stored_dtype
 from xr_terramind.progress import block_progress
-from xr_terramind.write import stored_dtype, to_zarr
+from xr_terramind.write import to_zarr
 
 CHUNK_PX = 1024
 """Edge of the chunks in which sources are read: 50 MB where they hold 12 bands of float32."""

@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 from zarr.codecs import ZstdCodec
 
-from xr_terramind.execute import Key
+from xr_terramind.errors import EngineError, explain
+from xr_terramind.order import Key
 from xr_terramind.quantize import UNWRITTEN
 from xr_terramind.store import Region
 
@@ -17,6 +18,8 @@ WANTED_CELLS = 16
 
 BLOCK_CELLS = 84
 """Edge of the blocks of an embedding that is in memory already."""
+
+STORED_DTYPES = ("float32", "int8")
 
 _ZSTD = ZstdCodec(level=3, checksum=True)
 
@@ -162,3 +165,31 @@ def _inner_edge(dim: str, shard_cells: int) -> int:
         return 1
     divisors = [n for n in range(1, shard_cells + 1) if shard_cells % n == 0]
     return min(divisors, key=lambda n: abs(math.log(n / WANTED_CELLS)))
+
+
+def stored_dtype(dtype: Any) -> str:
+    """Return the name of a dtype that embeddings are stored in.
+
+    Parameters
+    ----------
+    dtype : str or numpy dtype
+
+    Returns
+    -------
+    {"float32", "int8"}
+
+    Raises
+    ------
+    EngineError
+        For any other.
+    """
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name in STORED_DTYPES:
+        return name
+    raise EngineError(
+        explain(
+            f"dtype={name!r}",
+            f"one of {', '.join(STORED_DTYPES)}",
+            "'int8' takes a quarter of the bytes of 'float32', with a scale for each vector.",
+        )
+    )

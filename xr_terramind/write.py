@@ -17,7 +17,6 @@ from zarr.storage import StorePath
 from xr_terramind.device import Runtime, resolve_runtime
 from xr_terramind.embed import TASK_NAME as BLOCK_NAME
 from xr_terramind.errors import (
-    EngineError,
     GridError,
     SourceError,
     StoreError,
@@ -27,7 +26,15 @@ from xr_terramind.errors import (
 from xr_terramind.execute import Failure, run_blocks
 from xr_terramind.geoemb import geoemb_attrs
 from xr_terramind.hub import download
-from xr_terramind.layout import Index, Lattice, block_shape, encoding_of, in_even_chunks, lattice_of
+from xr_terramind.layout import (
+    Index,
+    Lattice,
+    block_shape,
+    encoding_of,
+    in_even_chunks,
+    lattice_of,
+    stored_dtype,
+)
 from xr_terramind.models import model_spec
 from xr_terramind.progress import block_progress
 from xr_terramind.quantize import dequantize, is_quantized, quantize
@@ -47,8 +54,6 @@ from xr_terramind.weights import locate
 from xr_terramind.windows import Axis
 
 TASK_NAME = "terramind-write"
-
-STORED_DTYPES = ("float32", "int8")
 
 
 def to_zarr(
@@ -94,34 +99,6 @@ def to_zarr(
     failures = _write(place, lattice, missing, embedding, retries=retries, progress=progress)
     _report(place, lattice, embedding, failures)
     return _as_floats(read_back(place))
-
-
-def stored_dtype(dtype: Any) -> str:
-    """Return the name of a dtype that embeddings are stored in.
-
-    Parameters
-    ----------
-    dtype : str or numpy dtype
-
-    Returns
-    -------
-    {"float32", "int8"}
-
-    Raises
-    ------
-    EngineError
-        For any other.
-    """
-    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
-    if name in STORED_DTYPES:
-        return name
-    raise EngineError(
-        explain(
-            f"dtype={name!r}",
-            f"one of {', '.join(STORED_DTYPES)}",
-            "'int8' takes a quarter of the bytes of 'float32', with a scale for each vector.",
-        )
-    )
 
 
 def _as_float32(embedding: xr.DataArray) -> xr.DataArray:
