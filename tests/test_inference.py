@@ -83,7 +83,9 @@ def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, fresh_cache, er
     seen = scarce_memory(monkeypatch, 2, error)
     result = scene.terramind.embed(batch_size=8, engine="torch", **QUICK)
     np.testing.assert_allclose(result, expected, atol=1e-5)
-    assert seen == [5, 2, 2, 2, 2, 1]  # nine in two batches; then the smaller size is remembered
+    # Nine in two batches, of which one is gathered while the other runs; then the smaller size is
+    # remembered.
+    assert seen == [5, 4, 2, 2, 2, 2, 1]
 
 
 def test_too_little_memory_for_one_window_is_an_error(monkeypatch, fresh_cache):

@@ -388,7 +388,7 @@ def test_auto_is_torch_on_a_gpu(monkeypatch):
     monkeypatch.setattr(device, "_may_have_gpu", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     assert resolve_runtime("auto", "auto", "auto") == ("torch", "cuda", "bfloat16")
     assert resolve_runtime("auto", "cpu", "auto") == ("openvino", "cpu", "float32")
     assert resolve_runtime("openvino", "auto", "auto") == ("openvino", "cpu", "float32")
@@ -588,15 +588,15 @@ def scarce_memory(monkeypatch, most: int, error: Exception) -> list[int]:
     """Let the tiny model fail on batches larger than `most`; return the sizes that it saw."""
     runner._load_runner.cache_clear()
     loaded = runner_for(request())
-    encode, seen = loaded.encode, []
+    begin, seen = loaded.begin, []
 
     def limited(raw, padding, chosen):
         seen.append(len(raw))
         if len(raw) > most:
             raise error
-        return encode(raw, padding, chosen)
+        return begin(raw, padding, chosen)
 
-    monkeypatch.setattr(loaded, "encode", limited)
+    monkeypatch.setattr(loaded, "begin", limited)
     return seen
 
 
@@ -620,7 +620,9 @@ def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, error):
     cube = xtm.sample_scene(size_px=96)
     seen = scarce_memory(monkeypatch, 2, error)
     found = embed(cube, batch_size=8, engine="openvino")
-    assert seen == [5, 2, 2, 2, 2, 1]  # nine in two batches; then the smaller size is remembered
+    # Nine in two batches, of which one is gathered while the other runs; then the smaller size is
+    # remembered.
+    assert seen == [5, 4, 2, 2, 2, 2, 1]
     np.testing.assert_allclose(found, embed(cube, engine="torch"), atol=TOLERANCE)
     runner._load_runner.cache_clear()
 

@@ -72,9 +72,33 @@ def resolve_runtime(engine: str, device: str, precision: str) -> Runtime:
         if runtime is not None:
             return runtime
     if precision == "auto":
-        fast = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        precision = "bfloat16" if fast else "float16" if kind == "cuda" else "float32"
+        precision = fastest_precision(device)
     return Runtime("torch" if engine == "auto" else engine, device, precision)
+
+
+def fastest_precision(device: str) -> str:
+    """Choose the number format that a device multiplies matrices fastest in.
+
+    Parameters
+    ----------
+    device : str
+        As torch names it.
+
+    Returns
+    -------
+    str
+        ``"bfloat16"`` on NVIDIA GPUs from Ampere on, and AMD's; ``"float16"`` on those with matrix
+        units for nothing else (Volta, Turing); ``"float32"`` elsewhere.
+    """
+    if not device.startswith("cuda"):
+        return "float32"
+    import torch
+
+    # Of this card: torch's own question is about the current one, and counts emulation in.
+    generation = torch.cuda.get_device_capability(torch.device(device))
+    if torch.version.hip is not None or generation >= (8, 0):
+        return "bfloat16"
+    return "float16" if generation >= (7, 0) else "float32"
 
 
 def _may_have_gpu() -> bool:

@@ -4,14 +4,24 @@ Raw integers go to the device as they are; clipping, normalisation and cutting h
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from typing import NamedTuple
 
 import numpy as np
 
 from xr_terramind.models import PATCH_PX
 from xr_terramind.request import EncodeRequest
-from xr_terramind.runner import Runner, halve_batch, in_model_thread, runner_for
+from xr_terramind.runner import (
+    Runner,
+    halve_batch,
+    in_model_thread,
+    runner_for,
+    to_model_thread,
+)
+from xr_terramind.streams import Waiting
+from xr_terramind.torch_runner import device_dtype
 from xr_terramind.windows import AxisBlock, Span
 
 
@@ -44,23 +54,26 @@ def encode_block(
     out_shape = (rows.out_stop - rows.out_start, cols.out_stop - cols.out_start)
     out = np.full((len(pixels), runner.spec.dim + 1, *out_shape), np.nan, np.float32)
     for batch, tokens, valid in _encoded(runner, pixels, rows, cols, request):
-        for window, vectors, share in zip(batch, tokens, valid, strict=True):
-            row, col = window.row, window.col
+        for (time, row, col), vectors, share in zip(batch, tokens, valid, strict=True):
             used = np.s_[row.patch_start : row.patch_stop, col.patch_start : col.patch_stop]
             place = np.s_[row.out_start : row.out_stop, col.out_start : col.out_stop]
-            filled = _cells(vectors[used], share[used], request)
-            out[(window.time, slice(None), *place)] = np.moveaxis(filled, -1, 0)
+            _fill_cells(out[(time, slice(None), *place)], vectors[used], share[used], request)
     return out
 
 
-def _cells(vectors: np.ndarray, share: np.ndarray, request: EncodeRequest) -> np.ndarray:
-    # (y, x, feature), (y, x) -> (y, x, feature + 1), pooled to one cell where the request says so
+def _fill_cells(
+    out: np.ndarray, vectors: np.ndarray, share: np.ndarray, request: EncodeRequest
+) -> None:
+    # (y, x, feature), (y, x) -> out (feature + 1, y, x): one cell where the request pools
     seen = (share > 0) & (share >= request.min_valid_fraction)
     if request.pooling is not None:
-        pooled = pool(vectors[seen], request.pooling)
-        return np.append(pooled, share.mean())[None, None]
-    vectors = np.where(seen[..., None], vectors, np.nan)
-    return np.concatenate([vectors, share[..., None]], axis=-1)
+        out[:-1, 0, 0] = pool(vectors[seen], request.pooling)
+        out[-1] = share.mean()
+        return
+    out[:-1] = np.moveaxis(vectors, -1, 0)
+    out[-1] = share
+    if not seen.all():
+        out[:-1, ~seen] = np.nan
 
 
 def pool(vectors: np.ndarray, pooling: str) -> np.ndarray:
@@ -84,36 +97,70 @@ def pool(vectors: np.ndarray, pooling: str) -> np.ndarray:
 def _encoded(
     runner: Runner, pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock, request: EncodeRequest
 ) -> Iterator[tuple[list[_Window], np.ndarray, np.ndarray]]:
-    windows = [
+    left = [
         _Window(time, row, col)
         for time in range(len(pixels))
         for row in rows.spans
         for col in cols.spans
     ]
-    done = 0
-    while done < len(windows):
-        left = len(windows) - done
-        # Batches of much the same size: a last one of a window or two would be a slow one.
-        n_batches = math.ceil(left / runner.batch_size(request))
-        batch = windows[done : done + math.ceil(left / n_batches)]
+    under_way: deque[_Flight] = deque()
+    try:
+        while left or under_way:
+            # While the model runs, gather the next batch; but wait for a slot only with empty
+            # hands, as those who have one may be waiting, too.
+            if left and runner.slots.acquire(blocking=not under_way):
+                # Batches of much the same size: a last one of a window or two would be slow.
+                n_batches = math.ceil(len(left) / runner.batch_size(request))
+                size = math.ceil(len(left) / n_batches)
+                under_way.append(_Flight(runner, pixels, left[:size], request))
+                left = left[size:]
+                continue
+            flight = under_way.popleft()
+            try:
+                tokens, valid = flight.land()
+            except (RuntimeError, MemoryError) as error:
+                halve_batch(runner, len(flight.batch), error)
+                left = flight.batch + left
+            else:
+                yield flight.batch, tokens, valid
+    finally:
+        for flight in under_way:  # another batch failed for good, and this one's fate is the same
+            flight.abandon()
+
+
+class _Flight:
+    """A batch on its way through the model; it takes over a slot, and frees it as it ends."""
+
+    def __init__(
+        self, runner: Runner, pixels: np.ndarray, batch: list[_Window], request: EncodeRequest
+    ) -> None:
+        self.batch = batch
+        self._slots = runner.slots
+        self._begun: Future[Waiting] = Future()
         try:
-            tokens, valid = in_model_thread(_encode_batch, runner, pixels, batch, request)
+            raw = gather_windows(pixels, batch, request.window_px, runner)
+            padding = padding_masks(pixels.shape, batch, request.window_px)
+            self._begun = to_model_thread(runner.begin, raw, padding, request)
         except (RuntimeError, MemoryError) as error:
-            halve_batch(runner, len(batch), error)
-            continue
-        yield batch, tokens, valid
-        done += len(batch)
+            self._begun.set_exception(error)  # raised where those of the model are
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def land(self) -> tuple[np.ndarray, ...]:
+        try:
+            return self._begun.result()()
+        finally:
+            self._slots.release()
+
+    def abandon(self) -> None:
+        wait([self._begun])
+        self._slots.release()
 
 
-def _encode_batch(
-    runner: Runner, pixels: np.ndarray, batch: list[_Window], request: EncodeRequest
-) -> tuple[np.ndarray, np.ndarray]:
-    raw = gather_windows(pixels, batch, request.window_px)
-    padding = padding_masks(pixels.shape, batch, request.window_px)
-    return runner.encode(raw, padding, request)
-
-
-def gather_windows(pixels: np.ndarray, batch: list[_Window], window_px: int) -> np.ndarray:
+def gather_windows(
+    pixels: np.ndarray, batch: list[_Window], window_px: int, runner: Runner
+) -> np.ndarray:
     """Copy windows out of a block, padded where they reach past it.
 
     Parameters
@@ -121,13 +168,17 @@ def gather_windows(pixels: np.ndarray, batch: list[_Window], window_px: int) -> 
     pixels : ndarray, shape (time, band, y, x)
     batch : list of (time, row Span, column Span)
     window_px : int
+    runner : Runner
+        Whose device they will go to.
 
     Returns
     -------
     ndarray, shape (window, band, window_px, window_px)
-        In the block's dtype; padding holds zeros, which `padding_masks` marks.
+        In the block's dtype, or float32 where the device does not have that; padding holds zeros,
+        which `padding_masks` marks.
     """
-    raw = np.zeros((len(batch), pixels.shape[1], window_px, window_px), pixels.dtype)
+    shape = (len(batch), pixels.shape[1], window_px, window_px)
+    raw = runner.streams.host_buffer(shape, device_dtype(pixels.dtype, runner.device))
     for window, (time, row, col) in zip(raw, batch, strict=True):
         read = pixels[
             time,
@@ -135,7 +186,12 @@ def gather_windows(pixels: np.ndarray, batch: list[_Window], window_px: int) -> 
             row.start_px : row.start_px + window_px,
             col.start_px : col.start_px + window_px,
         ]
-        window[:, : read.shape[1], : read.shape[2]] = read
+        height_px, width_px = read.shape[1:]
+        # Nodata such as -1.8e308 becomes infinite, and so invalid.
+        with np.errstate(over="ignore"):
+            window[:, :height_px, :width_px] = read
+        window[:, height_px:] = 0
+        window[:, :height_px, width_px:] = 0
     return raw
 
 
@@ -194,7 +250,10 @@ def _encode_date(runner: Runner, date: np.ndarray, request: EncodeRequest) -> np
     # (band, y, x) -> (feature + 1, y, x)
     vectors, invalid = runner.encode_extent(date, request)
     valid = footprint_share(~invalid, request.window_px // PATCH_PX)
-    return np.moveaxis(_cells(vectors, valid, request), -1, 0).astype(np.float32)
+    cells = valid.shape if request.pooling is None else (1, 1)
+    out = np.empty((runner.spec.dim + 1, *cells), np.float32)
+    _fill_cells(out, vectors, valid, request)
+    return out
 
 
 def footprint_share(valid: np.ndarray, side: int) -> np.ndarray:

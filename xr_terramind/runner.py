@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from xr_terramind.device import resolve_runtime
 from xr_terramind.errors import EngineError, explain
 from xr_terramind.models import ModelSpec
 from xr_terramind.request import EncodeRequest
+from xr_terramind.streams import Streams, Waiting
 from xr_terramind.torch_runner import TorchRunner
 
 T = TypeVar("T")
@@ -25,14 +26,19 @@ class Runner(Protocol):
     spec: ModelSpec
     device: str
     batch_limit: int | None
+    streams: Streams
+    slots: threading.BoundedSemaphore
 
     def batch_size(self, request: EncodeRequest) -> int:
         """Choose how many windows go through at once."""
 
+    def begin(self, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest) -> Waiting:
+        """Send one batch of windows through the model; the function returned waits for it."""
+
     def encode(
         self, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Run one batch of windows through the model."""
+        """Run one batch of windows through the model and wait."""
 
     def encode_extent(
         self, date: np.ndarray, request: EncodeRequest
@@ -44,7 +50,24 @@ _loading = threading.Lock()
 
 
 def in_model_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Run a function in the one thread of this process that runs models, and wait for it.
+    """Run a function in the thread that runs models, and wait; see `to_model_thread`.
+
+    Parameters
+    ----------
+    function : callable
+    *arguments
+        Of the function.
+
+    Returns
+    -------
+    object
+        What the function returns; what it raises is raised here.
+    """
+    return to_model_thread(function, *arguments).result()
+
+
+def to_model_thread(function: Callable[..., T], *arguments: Any) -> "Future[T]":
+    """Have a function run in the one thread of this process that runs models.
 
     One forward pass at a time has all cores, or the whole GPU, already. That it is always the same
     thread matters on a CPU: each thread that calls torch gets compute threads of its own, and those
@@ -58,11 +81,10 @@ def in_model_thread(function: Callable[..., T], *arguments: Any) -> T:
 
     Returns
     -------
-    object
-        What the function returns; what it raises is raised here.
+    Future
     """
     thread = _model_thread(os.getpid())
-    return thread.submit(_run, _worker_threads(), function, *arguments).result()
+    return thread.submit(_run, _worker_threads(), function, *arguments)
 
 
 @lru_cache(maxsize=1)
@@ -158,8 +180,9 @@ def halve_batch(runner: Runner, size: int, error: Exception) -> None:
                 "Use a smaller model or window_size, or free the device.",
             )
         ) from error
-    runner.batch_limit = size // 2
+    # Batches of the old size may be under way: each of them fails, and says so once more.
+    runner.batch_limit = min(runner.batch_limit or size, size // 2)
     if runner.device.startswith("cuda"):
         import torch
 
-        torch.cuda.empty_cache()
+        in_model_thread(torch.cuda.empty_cache)

@@ -1,5 +1,6 @@
 """A loaded encoder in torch, with what belongs to it: statistics, device, batch size."""
 
+import threading
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from xr_terramind.modalities import Modality, modality_of
 from xr_terramind.models import PATCH_PX, ModelSpec, model_spec
 from xr_terramind.request import EncodeRequest
 from xr_terramind.statistics import band_means, statistics
+from xr_terramind.streams import Waiting, streams_for
 from xr_terramind.weights import WeightsRef, read_weights
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class TorchRunner:
             for numbers in (mean, std, fill)
         )
         self.encoder = _build_encoder(self, request, runtime.engine)
+        self.streams = streams_for(self.device)
+        self.slots = threading.BoundedSemaphore(self.streams.n_under_way)
         self.batch_limit: int | None = None
         self._affordable: dict[int, int] = {}
 
@@ -93,13 +97,14 @@ class TorchRunner:
         import torch
 
         # The copy is ours: what follows works in place, as fresh memory costs more than arithmetic.
-        pixels = torch.from_numpy(torch_ready(raw)).to(self.device).to(torch.float32, copy=True)
+        pixels = self.streams.upload(torch_ready(raw, self.device)).to(torch.float32, copy=True)
         invalid = invalid_pixels(pixels, request.nodata, self.modality)
         if padding is not None:
-            invalid |= torch.from_numpy(padding).to(self.device)
+            invalid |= self.streams.upload(padding)
         if request.clip is not None:
             pixels.clamp_(*request.clip)
-        if invalid.any():
+        # Where arrays are only enqueued, to ask what they hold would wait for them.
+        if self._enqueues or invalid.any():
             pixels = torch.where(invalid.unsqueeze(-3), self.fill, pixels)
         return pixels, invalid
 
@@ -128,10 +133,8 @@ class TorchRunner:
         # Features stand behind y and x here, so that the axes are one further from the end.
         return grid.flip([axis - 1 for axis in request.flips]) if request.flips else grid
 
-    def encode(
-        self, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Run one batch of windows through the model.
+    def begin(self, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest) -> Waiting:
+        """Send one batch of windows through the model.
 
         Parameters
         ----------
@@ -142,24 +145,45 @@ class TorchRunner:
 
         Returns
         -------
-        tokens : ndarray of float32, shape (window, row, column, feature)
-            NaN in windows without a single valid pixel, which are not run.
-        valid : ndarray of float32, shape (window, row, column)
-            Share of valid pixels of each patch.
+        callable
+            It waits for the results and returns
+
+            - tokens, float32, shape (window, row, column, feature): NaN in windows without a
+              single valid pixel. Only a device that enqueues its work runs those;
+            - valid, float32, shape (window, row, column): share of valid pixels of each patch.
+
+            Where memory is too small, either this call or that function raises.
         """
         import torch
 
-        with torch.inference_mode():
+        with torch.inference_mode(), self.streams.on_device():
             pixels, invalid = self.upload(raw, request, padding)
             n_windows, side = len(raw), request.window_px // PATCH_PX
             cut = invalid.reshape(n_windows, side, PATCH_PX, side, PATCH_PX)
             valid = 1.0 - cut.to(torch.float32).mean(dim=(2, 4))
             seen = valid.flatten(1).any(dim=1)
-            tokens = torch.full((n_windows, side, side, self.spec.dim), torch.nan)
-            if seen.any():
-                images = pixels if seen.all() else pixels[seen]
-                tokens[seen.cpu()] = self.tokens(images, request).cpu()
-            return tokens.numpy(), valid.cpu().numpy()
+            if self._enqueues:
+                tokens = self.tokens(pixels, request)
+                tokens = torch.where(seen[:, None, None, None], tokens, torch.nan)
+            elif seen.all():
+                tokens = self.tokens(pixels, request)
+            else:
+                shape = (n_windows, side, side, self.spec.dim)
+                tokens = torch.full(shape, torch.nan, device=self.device)
+                if seen.any():
+                    tokens[seen] = self.tokens(pixels[seen], request)
+            return self.streams.download(tokens, valid)
+
+    def encode(
+        self, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run one batch of windows through the model and wait; see `begin`."""
+        tokens, valid = self.begin(raw, padding, request)()
+        return tokens, valid
+
+    @property
+    def _enqueues(self) -> bool:
+        return self.device.startswith("cuda")
 
     def encode_extent(
         self, date: np.ndarray, request: EncodeRequest
@@ -181,29 +205,47 @@ class TorchRunner:
         from torch.nn.functional import interpolate
 
         size = (request.window_px, request.window_px)
-        with torch.inference_mode():
+        with torch.inference_mode(), self.streams.on_device():
             whole, invalid = self.upload(date[None], request)
             image = interpolate(whole, size=size, mode="bilinear", align_corners=False)
             return self.tokens(image, request)[0].cpu().numpy(), invalid[0].cpu().numpy()
 
 
-def torch_ready(raw: np.ndarray) -> np.ndarray:
-    """Return pixels in a dtype and byte order that torch and every device can take.
+def torch_ready(raw: np.ndarray, device: str = "cpu") -> np.ndarray:
+    """Return pixels in a dtype and byte order that torch and the device can take.
 
     Parameters
     ----------
     raw : ndarray
+    device : str, default "cpu"
 
     Returns
     -------
     ndarray
         The same array where nothing has to change.
     """
-    if raw.dtype.itemsize >= 8 or raw.dtype == np.float16:
-        # Some devices have no float64. Nodata such as -1.8e308 becomes infinite, and so invalid.
-        with np.errstate(over="ignore"):
-            return np.ascontiguousarray(raw, dtype=np.float32)
-    return np.ascontiguousarray(raw, dtype=raw.dtype.newbyteorder("="))
+    # Nodata such as -1.8e308 becomes infinite, and so invalid.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(raw, dtype=device_dtype(raw.dtype, device))
+
+
+def device_dtype(dtype: np.dtype, device: str) -> np.dtype:
+    """Choose the dtype in which raw pixels go to a device.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of the cube.
+    device : str
+
+    Returns
+    -------
+    dtype
+        The cube's own, in the machine's byte order, where the device has it; else float32.
+    """
+    wide = dtype.itemsize >= 8 or dtype == np.float16  # some devices have no float64
+    odd = device.startswith("mps") and dtype.kind == "u" and dtype.itemsize > 1
+    return np.dtype(np.float32) if wide or odd else dtype.newbyteorder("=")
 
 
 def _meta_encoder(spec: ModelSpec, modality: Modality) -> "TerraMindEncoder":
@@ -276,4 +318,12 @@ def _build_encoder(runner: TorchRunner, request: EncodeRequest, engine: str) -> 
             dtype=runner.dtype,
         )
     encoder = load_encoder(request).to(device=runner.device, dtype=runner.dtype)
-    return lambda pixels: encoder(pixels, request.layer)
+
+    def encode(images: "torch.Tensor") -> "torch.Tensor":
+        return encoder(images, request.layer)
+
+    if runner.device.startswith("cuda"):
+        from xr_terramind.fixed_shapes import FixedShapes
+
+        return FixedShapes(encode)
+    return encode

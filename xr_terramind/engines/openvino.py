@@ -7,6 +7,7 @@ OpenVINO once.
 import errno
 import functools
 import math
+import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from xr_terramind.modalities import modality_of
 from xr_terramind.models import PATCH_PX, model_spec
 from xr_terramind.request import EncodeRequest
 from xr_terramind.statistics import band_means, statistics
+from xr_terramind.streams import HostStreams, Waiting
 from xr_terramind.torch_runner import TorchRunner, load_encoder, torch_ready
 from xr_terramind.version import __version__
 from xr_terramind.weights import sha256_of
@@ -52,6 +54,8 @@ class OpenVinoRunner(TorchRunner):
         self.modality = modality_of(request.modality)
         self.device = runtime.device
         self.precision = runtime.precision
+        self.streams = HostStreams(runtime.device)
+        self.slots = threading.BoundedSemaphore(self.streams.n_under_way)
         self.batch_limit = None
         self._request = request
         self._n_threads = n_threads
@@ -65,10 +69,14 @@ class OpenVinoRunner(TorchRunner):
 
         return torch.tensor(band_means(self.spec, self.modality))[:, None, None]
 
-    def encode(
+    def begin(self, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest) -> Waiting:
+        """Run one batch of windows; see `TorchRunner.begin`."""
+        found = self._encode(raw, padding, request)
+        return lambda: found
+
+    def _encode(
         self, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Run one batch of windows; see `TorchRunner.encode`."""
         pixels = torch_ready(raw).astype(np.float32, copy=False)
         invalid = invalid_pixels(pixels, request.nodata, self.modality)
         if padding is not None:

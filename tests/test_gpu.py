@@ -1,0 +1,99 @@
+"""What only a GPU can show; skipped where there is none."""
+
+import numpy as np
+import pytest
+import torch
+
+import xr_terramind as xtm
+from xr_terramind.device import fastest_precision
+from xr_terramind.models import MODELS
+from xr_terramind.request import EncodeRequest
+from xr_terramind.runner import runner_for
+from xr_terramind.streams import CudaStreams
+from xr_terramind.weights import locate
+
+on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+on_mps = pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no MPS device")
+
+QUICK = {"model": "terramind_v1_tiny", "weights": "random"}
+
+
+def cosine(a, b) -> float:
+    """Return the smallest cosine of two embeddings' tokens."""
+    lengths = np.sqrt((a**2).sum("feature") * (b**2).sum("feature"))
+    return float(((a * b).sum("feature") / lengths).min())
+
+
+def on_cpu(scene, **options):
+    return scene.terramind.embed(engine="torch", device="cpu", **QUICK, **options)
+
+
+@on_cuda
+@pytest.mark.parametrize("options", [{}, {"overlap": 64}, {"layer": 5}, {"window_size": 256}])
+def test_float32_on_cuda_is_the_cpus(options):
+    scene = xtm.sample_scene(size_px=700)
+    found = scene.terramind.embed(device="cuda", precision="float32", **QUICK, **options)
+    np.testing.assert_allclose(found, on_cpu(scene, **options), atol=1e-4)
+
+
+@on_cuda
+@pytest.mark.parametrize("precision", ["auto", "float16"])
+def test_half_precision_on_cuda_keeps_the_direction_of_every_token(precision):
+    scene = xtm.sample_scene(size_px=672)
+    found = scene.terramind.embed(device="cuda", precision=precision, **QUICK)
+    expected = fastest_precision("cuda") if precision == "auto" else precision
+    assert found.attrs["precision"] == expected
+    assert cosine(found, on_cpu(scene)) > 0.999
+
+
+@on_cuda
+def test_batches_of_many_threads_on_cuda_do_not_mix():
+    scene = xtm.sample_scene(size_px=1344)
+    scene[:, :230, :230] = 0
+    chosen = {"device": "cuda", "precision": "float32", **QUICK}
+    expected = on_cpu(scene)
+    for batch_size in (1, 3, 7):
+        lazy = scene.chunk(x=300, y=500).terramind.embed(batch_size=batch_size, **chosen)
+        np.testing.assert_allclose(lazy.compute(num_workers=8), expected, atol=1e-4)
+
+
+@on_cuda
+def test_arrays_go_up_and_come_back():
+    streams = CudaStreams("cuda")
+    buffer = streams.host_buffer((4, 1000, 1000), np.dtype("uint16"))
+    buffer[:] = np.arange(4)[:, None, None]
+    with streams.on_device():
+        waits = [streams.download(streams.upload(buffer[n : n + 1]).to(torch.int32) + n)
+                 for n in range(4)]  # fmt: skip
+    for n, wait in enumerate(waits):
+        np.testing.assert_array_equal(wait()[0], np.full((1, 1000, 1000), 2 * n))
+
+
+@on_cuda
+def test_out_of_memory_on_cuda_halves_the_batch():
+    scene = xtm.sample_scene(size_px=2240)
+    expected = scene.terramind.embed(device="cuda", **QUICK)
+    used = torch.cuda.memory_reserved() + 300 * 2**20
+    torch.cuda.set_per_process_memory_fraction(
+        used / torch.cuda.get_device_properties(0).total_memory
+    )
+    try:
+        found = scene.terramind.embed(device="cuda", batch_size=100, layer=10, **QUICK)
+        assert np.isfinite(found).all()
+        again = scene.terramind.embed(device="cuda", batch_size=100, **QUICK)
+        assert cosine(again, expected) > 0.999
+        weights = locate("random", MODELS["terramind_v1_tiny"])
+        request = EncodeRequest(
+            model="terramind_v1_tiny", modality="S2L2A", weights=weights, device="cuda", layer=10
+        )
+        assert runner_for(request).batch_limit < 100
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@on_mps
+def test_mps_is_float32_and_the_cpus():
+    scene = xtm.sample_scene(size_px=448).astype("uint16")
+    found = scene.terramind.embed(device="mps", **QUICK)
+    assert found.attrs["precision"] == "float32"
+    np.testing.assert_allclose(found, on_cpu(scene), atol=1e-3)
