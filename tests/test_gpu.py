@@ -1,4 +1,10 @@
-"""What only a GPU can show; skipped where there is none."""
+"""What only a GPU can show, skipped where there is none; and that its benchmark runs bare."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,3 +103,39 @@ def test_mps_is_float32_and_the_cpus():
     found = scene.terramind.embed(device="mps", **QUICK)
     assert found.attrs["precision"] == "float32"
     np.testing.assert_allclose(found, on_cpu(scene), atol=1e-3)
+
+
+# A stand-in for a machine with nothing but four packages: the others cannot be found.
+BARE_MACHINE = """
+import runpy, sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0].lower() in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.argv = {arguments!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_the_benchmark_needs_no_more_than_four_packages():
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = {
+        re.split(r"[<>=\[]", line)[0].lower()
+        for line in [*project["dependencies"], *(line for extra in extras for line in extra)]
+    }
+    missing = wanted - {"torch", "numpy", "xarray", "dask", "pandas"}  # pandas is xarray's
+    assert {"rioxarray", "psutil", "safetensors", "terratorch"} <= missing
+    arguments = [str(root / "tests/benchmarks/gpu.py"), "--device", "cpu", "--models", "tiny"]
+    arguments += ["--batches", "2", "--windows", "2", "--tile-px", "224", "--threads", "2"]
+    code = BARE_MACHINE.format(missing=missing, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    header, _, row = re.findall(r"^\|.*", done.stdout, flags=re.MULTILINE)
+    assert len(header.split("|")) == len(row.split("|"))
+    assert row.startswith("| tiny | 2 | float32 |")
+    assert "goal" in done.stdout

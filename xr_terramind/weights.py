@@ -15,8 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from safetensors import SafetensorError
-
 from xr_terramind.errors import WeightsError, explain
 from xr_terramind.hub import cached_file, download
 from xr_terramind.models import ModelSpec
@@ -29,11 +27,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _MAX_KEYS_SHOWN = 6
 
-# What torch.load and safetensors raise on files that are cut short, foreign or hostile.
+# What `_load` raises on files that are cut short, foreign or hostile.
 _UNREADABLE = (
     *(OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError),
     *(AttributeError, ImportError, pickle.UnpicklingError, zipfile.BadZipFile),
-    SafetensorError,
 )
 
 
@@ -156,16 +153,7 @@ def read_file(path: Path) -> Mapping[str, Any]:
         Where it cannot be read as a plain mapping of tensors.
     """
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            import torch
-
-            state = torch.load(
-                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-            )
+        state = _load(path)
     except _UNREADABLE as error:
         reason = str(error).strip().splitlines()
         raise WeightsError(
@@ -186,6 +174,23 @@ def read_file(path: Path) -> Mapping[str, Any]:
             )
         )
     return state
+
+
+def _load(path: Path) -> Any:
+    if path.suffix != ".safetensors":
+        import torch
+
+        return torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
+    # Imported where it is needed: those who bring no file of this kind need not have the package.
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
 
 
 def verify(state: Mapping[str, Any], shapes: Shapes, name: str) -> dict[str, "torch.Tensor"]:
