@@ -1,10 +1,27 @@
-"""The two jobs that benchmarks compare: ours, and TerraTorch's own."""
+"""The two jobs that benchmarks compare: ours, and TerraTorch's own.
 
+Run as a script it writes a checkpoint: python tests/benchmarks/jobs.py FOLDER
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 
 SMALL = "terramind_v1_small"
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """Lend a folder; processes started meanwhile keep converted encoders there, and no others."""
+    with TemporaryDirectory() as folder:
+        with patch.dict(os.environ, XR_TERRAMIND_CACHE=str(Path(folder, "cache"))):
+            yield Path(folder)
 
 
 def write_weights(folder: Path, key: str = SMALL) -> Path:
@@ -42,3 +59,7 @@ def normalised(pixels: np.ndarray):
         for table in (register.v1_pretraining_mean, register.v1_pretraining_std)
     )
     return (torch.from_numpy(pixels.astype(np.float32)).clamp(0, 10000) - mean) / std
+
+
+if __name__ == "__main__":
+    write_weights(Path(sys.argv[1]))

@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+PACKAGES = ("xr_terramind", "torch", "openvino", "terratorch", "dask")
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,11 @@ class Run:
 
 
 def run_once(arguments: Sequence[str]) -> Run:
-    """Run a Python process to its end; its last line of output may be a JSON object."""
+    """Run a Python process to its end; its last line of output may be a JSON object.
+
+    Linux counts what this process holds as the least that the new one ever held: keep it small, and
+    import no torch here.
+    """
     start = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", *arguments], stdout=subprocess.PIPE, text=True
@@ -58,27 +64,42 @@ def median(runs: Sequence[Run], figure: str) -> float:
     )
 
 
+def as_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a Markdown table under a title."""
-    print(f"\n### {title}\n")
-    print("| " + " | ".join(header) + " |")
-    print("|" + "---|" * len(header))
-    for row in rows:
-        print("| " + " | ".join(str(cell) for cell in row) + " |")
+    print(f"\n### {title}\n\n{as_table(header, rows)}")
+
+
+def machine() -> str:
+    """Return what the figures were measured on: the day, the processor, the versions."""
+    versions = ", ".join(filter(None, map(_version, PACKAGES)))
+    return (
+        f"Measured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores of {_processor()}, "
+        f"Python {platform.python_version()}, {versions}."
+    )
 
 
 def print_machine() -> None:
     """Print what the figures were measured on."""
-    cpu = "unknown processor"
+    print(f"\n{machine()}")
+
+
+def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text().splitlines()
-        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        features = next((line for line in lines if line.startswith("flags")), "")
-        cpu = names[0] if names else cpu
-        cpu += " with AMX bfloat16" if "amx_bf16" in features else ""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "terratorch", "dask"))
-    print(
-        f"\nMeasured {time.strftime('%Y-%m-%d')} on {os.cpu_count()} cores of {cpu}, "
-        f"Python {platform.python_version()}, {packages}."
-    )
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    features = next((line for line in lines if line.startswith("flags")), "")
+    amx = " with AMX bfloat16" if "amx_bf16" in features else ""
+    return (names[0] if names else "unknown processor") + amx
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:  # openvino is an extra, and TerraTorch may be left out
+        return ""
