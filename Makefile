@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS = never
 # Trust what the machine trusts, as pip does: company proxies have certificates of their own.
 export UV_SYSTEM_CERTS = 1
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench bench-scale lock clean
 
 demo: $(READY)
 	$(BIN)/xr-terramind demo
@@ -23,10 +23,9 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python tests/benchmarks/cold_start.py
-	$(BIN)/python tests/benchmarks/throughput.py
-	$(BIN)/python tests/benchmarks/graph.py
-	$(BIN)/python tests/benchmarks/memory.py
+	$(BIN)/python tests/benchmarks/page.py
+
+bench-scale: $(READY)
 	$(BIN)/python tests/benchmarks/resume.py
 	$(BIN)/python tests/benchmarks/cluster.py
 	$(BIN)/python tests/benchmarks/seams.py

@@ -1,25 +1,27 @@
 """``.terramind`` on DataArray and Dataset: documentation, and one delegating line a method."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from typing import Any, Unpack
 
 import xarray as xr
 
-from xr_terramind import arrange, embed, estimate, explore, quantize
+from xr_terramind import arrange, embed, estimate
 from xr_terramind.choices import EmbedKeywords
+from xr_terramind.explore_methods import ExploreMethods
 from xr_terramind.report import InputReport, PlanReport
+from xr_terramind.store_methods import StoreMethods
 
 
 @xr.register_dataarray_accessor("terramind")
 @xr.register_dataset_accessor("terramind")
-class TerraMindAccessor:
-    """TerraMind embeddings of a satellite cube.
+class TerraMindAccessor(ExploreMethods, StoreMethods):
+    """TerraMind embeddings of a satellite cube, and what can be done with them.
 
     Parameters
     ----------
     obj : xarray.DataArray or xarray.Dataset
         A cube with dimensions band, y, x and perhaps time in any order, or a Dataset with one
-        variable a band.
+        variable a band; or an embedding.
     """
 
     def __init__(self, obj: xr.DataArray | xr.Dataset) -> None:
@@ -162,135 +164,3 @@ class TerraMindAccessor:
             memory a task and a worker; time with `calibrate`.
         """
         return estimate.plan_embedding(self._obj, output=output, calibrate=calibrate, **options)
-
-    def to_zarr(
-        self,
-        store: Any,
-        *,
-        resume: bool = False,
-        overwrite: bool = False,
-        dtype: Any = "float32",
-        retries: int = 2,
-        progress: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-    ) -> xr.DataArray:
-        """Write an embedding to Zarr 3, block by block, so that nothing is lost or done twice.
-
-        Each block is one shard, written by its own task, whole or not at all. Where the run ends
-        before its time (a worker is killed, the disk is full, a source breaks), the same call with
-        ``resume=True`` computes only what is missing, in this process or another.
-
-        Parameters
-        ----------
-        store : str, path, zarr store or obstore store
-            A local path, a URL that fsspec understands (``"s3://..."``), or an open store.
-        resume : bool, default False
-            Go on with a store that was begun; one of another cube, other weights or options is
-            refused. Where there is nothing yet, begin.
-        overwrite : bool, default False
-            Replace a Zarr group that stands there.
-        dtype : {"float32", "int8"}, default "float32"
-            ``"int8"`` takes about a quarter of the bytes: the store holds what `quantize` returns,
-            and is read with ``xr.open_zarr(store, consolidated=False,
-            decode_coords="all").terramind.dequantize()``.
-        retries : int, default 2
-            Further attempts of a read or a block that failed.
-        progress : bool, default False
-            Draw a bar with windows a second and the time left.
-        storage_options : mapping, optional
-            For fsspec.
-
-        Returns
-        -------
-        xarray.DataArray
-            What stands in the store, opened lazily, as floats.
-
-        Raises
-        ------
-        StoreError
-            Where the store cannot be written, or holds something else. `StoreExistsError`, also a
-            FileExistsError, where neither `resume` nor `overwrite` was asked for.
-        SourceError
-            At the end, with all blocks that could not be embedded; the others are written.
-        GridError
-            For an array that is no embedding.
-        EngineError
-            For another dtype.
-
-        Examples
-        --------
-        >>> import tempfile, xr_terramind as xtm
-        >>> cube = xtm.sample_scene(448, chunks={"x": 224, "y": 224})
-        >>> embedding = cube.terramind.embed(model="terramind_v1_tiny", weights="random")
-        >>> embedding.terramind.to_zarr(tempfile.mkdtemp() + "/e.zarr").shape
-        (192, 28, 28)
-        """
-        from xr_terramind import write  # zarr takes a quarter of a second to import
-
-        return write.to_zarr(
-            self._obj,
-            store,
-            resume=resume,
-            overwrite=overwrite,
-            dtype=dtype,
-            retries=retries,
-            progress=progress,
-            storage_options=storage_options,
-        )
-
-    def quantize(self) -> xr.Dataset:
-        """Round an embedding to int8, with a float32 scale for each vector.
-
-        Returns
-        -------
-        xarray.Dataset
-            ``embedding``, int8 with dims ``([time,] feature, y, x)``, and ``scale``, float32 with
-            dims ``([time,] y, x)``: ``max |v| / 127`` of each vector ``v``, NaN where it has no
-            data. Lazy where the embedding is. Any format that xarray writes holds it.
-
-        Raises
-        ------
-        GridError
-            For what is no embedding of floats.
-
-        Examples
-        --------
-        >>> import xr_terramind as xtm
-        >>> cube = xtm.sample_scene(224)
-        >>> embedding = cube.terramind.embed(model="terramind_v1_tiny", weights="random")
-        >>> embedding.terramind.quantize().embedding.dtype
-        dtype('int8')
-        """
-        return quantize.quantize(self._obj)
-
-    def dequantize(self) -> xr.DataArray:
-        """Turn what `quantize` returned, or what a store of it holds, into floats again.
-
-        Returns
-        -------
-        xarray.DataArray
-            float32, named ``embedding``, with the dims, coords and attrs that it had before; each
-            feature within half a step, ``scale / 2``. Lazy where the Dataset is.
-
-        Raises
-        ------
-        GridError
-            For anything else.
-        """
-        return quantize.dequantize(self._obj)
-
-    def to_rgb(self, *, robust: bool = True, seed: int = 0) -> xr.DataArray:
-        """Show the three strongest directions of an embedding as red, green and blue.
-
-        Parameters
-        ----------
-        robust : bool, default True
-            Stretch from the 2nd to the 98th percentile.
-        seed : int, default 0
-
-        Returns
-        -------
-        xarray.DataArray
-            Dims ``([time,] y, x, rgb)``, 0 to 1.
-        """
-        return explore.to_rgb(self._obj, robust=robust, seed=seed)

@@ -41,7 +41,9 @@ def gflop_per_window(key: str = SMALL) -> float:
 
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), torch.inference_mode(), counter:
-        TerraMindEncoder(MODELS[key], MODALITIES["S2L2A"].embedding, 12)(torch.rand(1, 12, 224, 224))
+        TerraMindEncoder(MODELS[key], MODALITIES["S2L2A"].embedding, 12)(
+            torch.rand(1, 12, 224, 224)
+        )
     return counter.get_total_flops() / 1e9
 
 

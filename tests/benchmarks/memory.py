@@ -3,7 +3,7 @@
 Each run is a process of its own that embeds a uint16 cube, whose chunks are drawn when asked for,
 into a Zarr store. The peak is the resident memory of the process, model and libraries included.
 
-Run: python tests/benchmarks/memory.py
+Run: python tests/benchmarks/memory.py [--repeats 3] [--cases "100 windows" "900 windows"]
 """
 
 import argparse
@@ -11,11 +11,14 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from measure import print_machine, print_table, run_once
+from figures import Figure, Report, print_report
+from jobs import own_folder
+from measure import Run, as_table, in_turns, median, run_once
 
 FLAT_GOAL = 1.1
 TILE_GOAL_MB = 4096
@@ -40,6 +43,13 @@ CASES = {
     "900, overlap of 64 px": Case(4_832, overlap_px=64),
     "a tile, tiny": Case(TILE_PX, model=TINY),
 }
+CONVERSIONS = {"one window, small": Case(224), "one window, tiny": Case(224, model=TINY)}
+TILE = "a tile, tiny"
+PAIRS = {  # which should be flat: few windows and many
+    "900 windows over 100": ("100 windows", "900 windows"),
+    "the same in chunks of 2,048 px": ("100, chunks of 2,048 px", "900, chunks of 2,048 px"),
+}
+FEWEST = ("100 windows", "900 windows", TILE)
 
 
 def cube(size_px: int, chunk_px: int):
@@ -75,56 +85,72 @@ def write(case: Case) -> None:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         lazy.terramind.embed(**options).terramind.to_zarr(Path(folder, "embedding.zarr"))
-    wall_s = time.perf_counter() - start
+    write_s = time.perf_counter() - start
     figures = {
         "windows": plan.windows,
         "blocks": plan.blocks,
         "planned_mb": plan.worker_bytes / 2**20,
     }
-    print(json.dumps({**figures, "wall_s": wall_s}))
+    print(json.dumps({**figures, "write_s": write_s}))
+
+
+def measure(repeats: int, cases: Sequence[str]) -> dict[str, list[Run]]:
+    """Run the cases in turns."""
+    with own_folder():
+        for name in CONVERSIONS:  # the first use of a model imports torch, which no later one needs
+            run_once([__file__, "--run", name])
+        return in_turns({name: [__file__, "--run", name] for name in cases}, repeats, warm_up=False)
+
+
+def table(runs: Mapping[str, Sequence[Run]]) -> str:
+    """Return peaks and times."""
+    rows = [
+        (
+            name,
+            f"{CASES[name].size_px:,} px",
+            f"{median(found, 'windows'):,.0f}",
+            f"{median(found, 'blocks'):.0f}",
+            f"{median(found, 'peak_mb'):,.0f}",
+            f"{median(found, 'planned_mb'):,.0f}",
+            f"{median(found, 'write_s'):.0f}",
+        )
+        for name, found in runs.items()
+    ]
+    header = ("", "square of", "windows", "blocks", "peak memory, MB", "plan() says", "seconds")
+    return as_table(header, rows)
+
+
+def report(repeats: int = 3, cases: Sequence[str] = tuple(CASES)) -> Report:
+    """Measure the cases, and judge those pairs of which both are there."""
+    runs = measure(repeats, cases)
+    peak_mb = {name: median(found, "peak_mb") for name, found in runs.items()}
+    figures = [
+        Figure(f"peak memory, {what}", peak_mb[many] / peak_mb[few], "at most", FLAT_GOAL)
+        for what, (few, many) in PAIRS.items()
+        if {few, many} <= peak_mb.keys()
+    ]
+    if TILE in peak_mb:
+        figures.append(
+            Figure(
+                "peak memory, a whole tile", peak_mb[TILE], "at most", TILE_GOAL_MB, "MB", digits=0
+            )
+        )
+    return Report(
+        tuple(figures), f"### Peak memory of embed(...).terramind.to_zarr(...)\n\n{table(runs)}"
+    )
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--run", choices=list(CASES))
+    parser.add_argument("--run", choices=[*CASES, *CONVERSIONS])
     chosen = parser.parse_args()
     if chosen.run:
-        write(CASES[chosen.run])
+        write({**CASES, **CONVERSIONS}[chosen.run])
         return
-    rows, peak_mb = [], {}
-    for name in chosen.cases:
-        run = run_once([__file__, "--run", name])
-        peak_mb[name] = run.peak_mb
-        rows.append(
-            (
-                name,
-                f"{CASES[name].size_px:,} px",
-                f"{run.figures['windows']:,}",
-                run.figures["blocks"],
-                f"{run.peak_mb:,.0f}",
-                f"{run.figures['planned_mb']:,.0f}",
-                f"{run.figures['wall_s']:.0f}",
-            )
-        )
-    header = ("", "square of", "windows", "blocks", "peak memory, MB", "plan() says", "seconds")
-    print_table("Peak memory of embed(...).terramind.to_zarr(...)", header, rows)
-    print()
-    for many, few in (("900 windows", "100 windows"), tuple(CASES)[3:1:-1]):
-        if {many, few} <= peak_mb.keys():
-            ratio = peak_mb[many] / peak_mb[few]
-            print(
-                f"{many} over {few}: {ratio:.2f}; goal <= {FLAT_GOAL}: {_met(ratio <= FLAT_GOAL)}."
-            )
-    if "a tile, tiny" in peak_mb:
-        tile = peak_mb["a tile, tiny"]
-        print(f"The tile: {tile:,.0f} MB; goal <= {TILE_GOAL_MB:,}: {_met(tile <= TILE_GOAL_MB)}.")
-    print_machine()
-
-
-def _met(reached: bool) -> str:
-    return "met" if reached else "not met"
+    print_report(report(chosen.repeats, chosen.cases))
 
 
 if __name__ == "__main__":
