@@ -1,9 +1,6 @@
 """``xr-terramind``: check, plan and embed cubes in files, without writing Python."""
 
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,59 +11,21 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
-from typer.core import TyperGroup
 
 import xr_terramind as xtm
-from xr_terramind.files import check_embedding, check_target, open_cube, write_embedding
-
-# Results go to standard output; progress, warnings and errors to standard error.
-console = Console(stderr=True)
-
-
-def _say(word: str, style: str, message: str = "") -> None:
-    # Soft-wrapped, so that the width of a terminal breaks no path that someone wants to copy.
-    console.print(Text.assemble((word, style), ": " if message else "", message), soft_wrap=True)
-
-
-class _ReadableGroup(TyperGroup):
-    """The commands, with errors and warnings as lines that a user can read."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            with _readable_warnings():
-                return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # the reader, `head` for example, has had enough: typer ends quietly
-        except (xtm.TerraMindError, OSError) as error:
-            _say("error", "bold red", str(error))
-            raise typer.Exit(1) from None
-        except KeyboardInterrupt:
-            _say("interrupted", "bold yellow")
-            raise typer.Exit(130) from None
-
-
-@contextmanager
-def _readable_warnings() -> Iterator[None]:
-    said: set[str] = set()
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        if str(message) not in said:
-            said.add(str(message))
-            _say("warning", "bold yellow", str(message))
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", xtm.TerraMindWarning)
-        warnings.showwarning = show
-        yield
-
+from xr_terramind import cli_look
+from xr_terramind.cli_errors import ReadableGroup, console
+from xr_terramind.embedding_files import check_embedding, check_target, write_embedding
+from xr_terramind.files import open_cube
+from xr_terramind.modalities import MODALITIES
+from xr_terramind.models import MODELS
 
 app = typer.Typer(
-    cls=_ReadableGroup,
+    cls=ReadableGroup,
     help="TerraMind embeddings of satellite cubes. Try [bold]xr-terramind demo[/bold] first: "
-    "it needs no data.",
+    "it needs no data. Shell completion: [bold]xr-terramind --install-completion[/bold].",
     epilog="Examples:\n\nxr-terramind demo\n\nxr-terramind check s2.tif\n\n"
-    "xr-terramind embed s2.tif embedding.zarr",
-    add_completion=False,
+    "xr-terramind embed s2.tif embedding.zarr\n\nxr-terramind rgb embedding.zarr picture.png",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -80,9 +39,17 @@ Output = Annotated[
     str | None,
     Flag(metavar="grid|windows|pooled", help="A vector a patch, a window, or for the extent."),
 ]
-Model = Annotated[str | None, Flag(metavar="KEY", help="See xr-terramind models.")]
+Model = Annotated[
+    str | None,
+    Flag(metavar="KEY", help="See xr-terramind models.", autocompletion=lambda: list(MODELS)),
+]
 Modality = Annotated[
-    str | None, Flag(metavar="S2L2A|S2L1C|RGB|S1GRD|S1RTC|DEM", help="What the bands are.")
+    str | None,
+    Flag(
+        metavar="|".join(MODALITIES),
+        help="What the bands are.",
+        autocompletion=lambda: list(MODALITIES),
+    ),
 ]
 Weights = Annotated[
     str | None,
@@ -135,7 +102,7 @@ def _top(
     pass
 
 
-@app.command()
+@app.command(epilog="Example: xr-terramind demo --size 448")
 def demo(
     folder: Annotated[Path, Flag(help="Where the results go.")] = Path("demo"),
     model: Model = None,
@@ -291,7 +258,18 @@ def _write(
         typer.echo("its weights are random: the vectors mean nothing")
 
 
-@app.command()
+app.command(epilog="Example: xr-terramind info embedding.zarr")(cli_look.info)
+app.command(
+    epilog="Examples:\n\nxr-terramind rgb embedding.zarr picture.png\n\n"
+    "xr-terramind rgb series.zarr june.tif --date 2022-06-15"
+)(cli_look.rgb)
+app.command(
+    epilog="Examples:\n\nxr-terramind similarity embedding.zarr alike.tif --lon 8.1 --lat 55.5\n\n"
+    "xr-terramind similarity embedding.zarr alike.png --x 445000 --y 6155000"
+)(cli_look.similarity)
+
+
+@app.command(epilog="Example: xr-terramind models")
 def models() -> None:
     """List the encoders, and which of them are on this machine."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")  # fits 80 columns

@@ -91,7 +91,7 @@ class InputReport:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        colours = {"error": "#c62828", "warning": "#b26a00", "ready": _GREEN}
+        colours = {"error": "#d93a35", "warning": "#b26a00", "ready": _GREEN}
         rows = [(escape(key), escape(value), "inherit") for key, value in self.facts.items()] + [
             (f"{issue.severity}<br><code>{escape(issue.code)}</code>", escape(issue.message), shade)
             for issue in self.issues
