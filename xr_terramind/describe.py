@@ -77,7 +77,10 @@ def _where(embedding: xr.DataArray) -> dict[str, str]:
 
 
 def _units(embedding: xr.DataArray) -> str:
-    return "degrees" if embedding.rio.crs.is_geographic else embedding.rio.crs.linear_units
+    crs = embedding.rio.crs
+    return (
+        "degrees" if crs.is_geographic else {"metre": "m"}.get(crs.linear_units, crs.linear_units)
+    )
 
 
 def _when(embedding: xr.DataArray) -> dict[str, str]:
@@ -92,10 +95,12 @@ def _validity(embedding: xr.DataArray) -> dict[str, str]:
     if "valid_fraction" not in embedding.coords:
         return {}
     share = np.asarray(embedding["valid_fraction"].values, np.float64)
-    if not np.isfinite(share).any():
+    written = np.isfinite(share)  # blocks of a store that was begun are NaN
+    if not written.any():
         return {"valid": "nothing is written yet"}
-    empty = np.mean(~(share > 0))
-    return {"valid": f"{np.nanmean(share):.1%} of the pixels; {empty:.1%} of the cells are empty"}
+    text = f"{share[written].mean():.1%} of the pixels; {np.mean(share == 0):.1%} of the cells are "
+    text += "empty" if written.all() else f"empty, {np.mean(~written):.1%} are not written yet"
+    return {"valid": text}
 
 
 def _layer(index: int) -> str:
@@ -117,9 +122,8 @@ def _listed(value: Any) -> list[Any]:
 def _input(attrs: dict[Any, Any]) -> str:
     bands = " ".join(_listed(attrs["bands"]))
     assumed = " (order assumed)" if attrs["band_order"] == "assumed" else ""
-    clip = "not clipped"
-    if attrs["clip"] != "none":
-        clip = "clipped to {:g}..{:g}".format(*_listed(attrs["clip"]))
+    is_clipped = not (isinstance(attrs["clip"], str) and attrs["clip"] == "none")
+    clip = "clipped to {:g}..{:g}".format(*_listed(attrs["clip"])) if is_clipped else "not clipped"
     return f"{bands}{assumed}; {clip}; normalised: {attrs['normalization']}"
 
 
