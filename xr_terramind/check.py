@@ -129,7 +129,7 @@ def _grid_issues(grid: PixelGrid, array: xr.DataArray, modality: Modality) -> It
             explain(
                 "no CRS",
                 "an EPSG code, so that the embedding knows where it lies",
-                "Write it with cube.rio.write_crs('EPSG:...'); x and y are kept all the same.",
+                f"{_crs_remedy(array)} x and y are kept all the same.",
             ),
         )
         return
@@ -146,6 +146,16 @@ def _grid_issues(grid: PixelGrid, array: xr.DataArray, modality: Modality) -> It
                 "Resample with cube.rio.reproject(cube.rio.estimate_utm_crs(), resolution=10).",
             ),
         )
+
+
+def _crs_remedy(array: xr.DataArray) -> str:
+    name = array.encoding.get("grid_mapping", array.attrs.get("grid_mapping"))
+    if name is None or name in array.coords:
+        return "Write it with cube.rio.write_crs('EPSG:...');"
+    return (
+        "Write it with cube.rio.write_crs('EPSG:...'), or open the file with decode_coords='all', "
+        f"which brings its variable {name!r} along;"
+    )
 
 
 def _extent_issues(array: xr.DataArray, window_px: int) -> Iterator[Issue]:

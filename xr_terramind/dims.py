@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xr_terramind.bands import band_of
 from xr_terramind.errors import BandError, GridError, explain
 from xr_terramind.geometry import crs_of
 from xr_terramind.modalities import Modality, band_labels
@@ -58,7 +59,7 @@ def as_dataarray(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
         )
     if len(images) == 1 and any(_role(dim) == "band" for dim in obj[images[0]].dims):
         return _with_crs(obj[images[0]], obj)
-    bands = {name: obj[name] for name in images}
+    bands = dict(zip(_band_names(obj, images), (obj[name] for name in images), strict=True))
     fills = {name: nodata_values(band) for name, band in bands.items()}
     # Bands that disagree on nodata cannot share one attribute: theirs becomes NaN.
     if len(set(fills.values())) > 1:
@@ -67,6 +68,16 @@ def as_dataarray(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
     array = stacked.to_dataarray("band")
     array.attrs = {**_shared_attrs(list(bands.values())), **obj.attrs}
     return _with_crs(array, obj)
+
+
+def _band_names(obj: xr.Dataset, images: list[Hashable]) -> list[Hashable]:
+    # rioxarray's band_as_variable calls them band_1, band_2, ...; their long_name knows more.
+    described = [obj[name].attrs.get("long_name") for name in images]
+    names = [
+        text if band_of(name) is None and band_of(text) is not None else name
+        for name, text in zip(images, described, strict=True)
+    ]
+    return names if len(set(names)) == len(names) else images
 
 
 def _shared_attrs(bands: Sequence[xr.DataArray]) -> dict[Hashable, Any]:

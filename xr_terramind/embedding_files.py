@@ -22,6 +22,7 @@ from rich.console import Console
 from xr_terramind.errors import GridError, SourceError, TerraMindError, explain
 from xr_terramind.execute import threads_that_end
 from xr_terramind.files import format_of
+from xr_terramind.grid import has_transform
 from xr_terramind.layout import stored_dtype
 from xr_terramind.progress import block_progress
 from xr_terramind.write import to_zarr
@@ -127,12 +128,7 @@ def check_embedding(embedding: xr.DataArray, path: Path) -> None:
 
 def _has_even_cells(embedding: xr.DataArray) -> bool:
     # Without a CRS no transform is stored; two cells an axis then still have a step.
-    return _has_transform(embedding) or (embedding.rio.crs is None and min(embedding.rio.shape) > 1)
-
-
-def _has_transform(embedding: xr.DataArray) -> bool:
-    mapping = embedding.coords.get(embedding.rio.grid_mapping)
-    return mapping is not None and "GeoTransform" in mapping.attrs
+    return has_transform(embedding) or (embedding.rio.crs is None and min(embedding.rio.shape) > 1)
 
 
 def write_embedding(
@@ -240,7 +236,7 @@ def _write_geotiff(embedding: xr.DataArray, path: Path) -> None:
     names = [f"feature {number}" for number in embedding["feature"].values]
     embedding.copy(data=store).assign_attrs(long_name=names).rio.to_raster(
         path,
-        recalc_transform=not _has_transform(embedding),
+        recalc_transform=not has_transform(embedding),
         windowed=True,
         **_GEOTIFF,
     )

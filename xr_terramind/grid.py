@@ -14,6 +14,7 @@ from xr_terramind.plan import Plan
 from xr_terramind.windows import Axis
 
 _KEPT_ENCODING = {"units", "calendar", "dtype"}
+_TRANSFORM_TOLERANCE = 1e-3  # of a cell: coordinates in degrees are rounded
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,43 @@ def georeference(
     west, north = grid.x0 - grid.dx / 2, grid.y0 - grid.dy / 2
     transform = Affine(grid.dx * col_step_px, 0, west, 0, grid.dy * row_step_px, north)
     return result.rio.write_transform(transform)
+
+
+def has_transform(result: xr.DataArray) -> bool:
+    """Say whether a transform is stored beside the CRS.
+
+    Parameters
+    ----------
+    result : xarray.DataArray
+
+    Returns
+    -------
+    bool
+    """
+    mapping = result.coords.get(result.rio.grid_mapping)
+    return mapping is not None and "GeoTransform" in mapping.attrs
+
+
+def with_own_transform(result: xr.DataArray) -> xr.DataArray:
+    """Write the transform anew where the coordinates have moved on.
+
+    What was coarsened, or selected, keeps the transform of what it was made of.
+
+    Parameters
+    ----------
+    result : xarray.DataArray
+
+    Returns
+    -------
+    xarray.DataArray
+        As it was, where both agree, where an axis has a single cell, or without a transform.
+    """
+    if not has_transform(result) or min(result.sizes.get(dim, 0) for dim in ("y", "x")) < 2:
+        return result
+    stored, own = result.rio.transform(), result.rio.transform(recalc=True)
+    if own.almost_equals(stored, _TRANSFORM_TOLERANCE * abs(own.a)):
+        return result
+    return result.rio.write_transform(own)
 
 
 def kept_coords(source: xr.DataArray, grid: PixelGrid) -> dict[Any, xr.Variable]:

@@ -25,6 +25,7 @@ from xr_terramind.errors import (
 )
 from xr_terramind.execute import Failure, run_blocks
 from xr_terramind.geoemb import geoemb_attrs
+from xr_terramind.grid import with_own_transform
 from xr_terramind.hub import download
 from xr_terramind.layout import (
     Index,
@@ -87,7 +88,7 @@ def to_zarr(
     _check_embedding(embedding)
     place = locate_store(store, storage_options)
     group = _permitted_group(place, resume=resume, overwrite=overwrite)
-    embedding = _settled(in_even_chunks(_as_float32(embedding)))
+    embedding = _settled(with_own_transform(in_even_chunks(_as_float32(embedding))))
     dataset = quantize(embedding) if dtype == "int8" else embedding.to_dataset(name="embedding")
     done: set[Index] = set()
     if group is None or overwrite or UNFINISHED in group.attrs:
