@@ -184,14 +184,21 @@ def with_own_transform(result: xr.DataArray) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        As it was, where both agree, where an axis has a single cell, or without a transform.
+        As it was, where both agree, where coordinates tell no step, or without a transform.
     """
-    if not has_transform(result) or min(result.sizes.get(dim, 0) for dim in ("y", "x")) < 2:
+    if not has_transform(result) or not all(_has_step(result, dim) for dim in ("y", "x")):
         return result
     stored, own = result.rio.transform(), result.rio.transform(recalc=True)
     if own.almost_equals(stored, _TRANSFORM_TOLERANCE * abs(own.a)):
         return result
     return result.rio.write_transform(own)
+
+
+def _has_step(result: xr.DataArray, dim: str) -> bool:
+    if result.sizes.get(dim, 0) < 2:
+        return False
+    steps = np.diff(result[dim].values)
+    return bool(np.ptp(steps) <= _TRANSFORM_TOLERANCE * abs(steps[0]))
 
 
 def kept_coords(source: xr.DataArray, grid: PixelGrid) -> dict[Any, xr.Variable]:
