@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from figures import Figure, Report, print_report
 from jobs import SMALL, normalised, own_folder, terratorch_model
-from measure import Run, as_table, in_turns, median, run_once
+from measure import Run, as_table, in_turns, median, most_others, run_once
 
 import numpy as np  # isort: skip
 
@@ -97,7 +97,7 @@ def report(repeats: int = 5) -> Report:
             digits=2,
         ),
     )
-    return Report(figures, tables(runs, imports))
+    return Report(figures, tables(runs, imports), most_others({**runs, **imports}))
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from measure import as_table, print_machine
+from measure import BUSY, as_table, machine
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,33 @@ class Report:
         What has a goal.
     text : str
         All that was measured: Markdown, tables under titles of the third level.
+    others : float
+        The share of the cores that went to anything else, for the contestant that suffered most.
     """
 
     figures: tuple[Figure, ...]
     text: str
+    others: float
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """The rows of its figures, with a word where the machine was not its own."""
+        word = ", on a busy machine" if self.others > BUSY else ""
+        return [(*cells, verdict + word) for *cells, verdict in (f.row for f in self.figures)]
 
 
-def goals_table(figures: Sequence[Figure]) -> str:
+def goals_table(reports: Sequence[Report]) -> str:
     """Return one row a figure."""
-    return as_table(("", "measured", "goal", ""), [figure.row for figure in figures])
+    rows = [row for report in reports for row in report.rows]
+    return as_table(("", "measured", "goal", ""), rows)
+
+
+def circumstances(reports: Sequence[Report]) -> str:
+    """Return where it was measured, and how much of the machine others had."""
+    others = max(report.others for report in reports)
+    return f"{machine()} Other processes had up to {others:.0%} of the cores."
 
 
 def print_report(report: Report) -> None:
     """Print what one benchmark measured, where, and what became of its goals."""
-    print(f"{report.text}\n\n{goals_table(report.figures)}")
-    print_machine()
+    print(f"{report.text}\n\n{goals_table([report])}\n\n{circumstances([report])}")

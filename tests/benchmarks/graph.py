@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from figures import Figure, Report, print_report
-from measure import Run, as_table, in_turns, median
+from measure import Run, as_table, in_turns, median, most_others
 
 GOAL_S = 5.0
 GOAL_TASKS = 100_000
@@ -100,7 +100,7 @@ def report(repeats: int = 3) -> Report:
         ),
         Figure("graph of a million windows", tasks, "at most", GOAL_TASKS, "tasks", digits=0),
     )
-    return Report(figures, f"### Building the graph\n\n{table(runs)}")
+    return Report(figures, f"### Building the graph\n\n{table(runs)}", most_others(runs))
 
 
 def main() -> None:

@@ -18,9 +18,10 @@ SMALL = "terramind_v1_small"
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """Lend a folder; processes started meanwhile keep converted encoders there, and no others."""
+    """Lend a folder; processes started meanwhile keep converted encoders there, and see no GPU."""
     with TemporaryDirectory() as folder:
-        with patch.dict(os.environ, XR_TERRAMIND_CACHE=str(Path(folder, "cache"))):
+        settings = {"XR_TERRAMIND_CACHE": str(Path(folder, "cache")), "CUDA_VISIBLE_DEVICES": ""}
+        with patch.dict(os.environ, settings):
             yield Path(folder)
 
 

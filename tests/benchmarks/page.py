@@ -16,10 +16,11 @@ import cold_start
 import graph
 import memory
 import throughput
-from figures import Report, goals_table
-from measure import machine
+from figures import Report, circumstances, goals_table
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/benchmarks.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs/benchmarks.md"
+REPEATS, PASSES = 3, 3
 BEGIN = "<!-- figures: written by make bench -->"
 END = "<!-- end of figures -->"
 
@@ -39,7 +40,7 @@ def replace_figures(page: str, figures: str) -> str:
         )
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{figures}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}"
 
 
 def write_page(path: Path, figures: str) -> None:
@@ -52,21 +53,19 @@ def write_page(path: Path, figures: str) -> None:
 
 def measure_all(*, quick: bool) -> list[Report]:
     """Run the four benchmarks, one after another."""
-    if quick:
-        return [
-            cold_start.report(repeats=1),
-            throughput.report(repeats=1, passes=1),
-            graph.report(repeats=1),
-            memory.report(repeats=1, cases=memory.FEWEST),
-        ]
-    return [cold_start.report(), throughput.report(), graph.report(), memory.report()]
+    repeats, passes = (1, 1) if quick else (REPEATS, PASSES)
+    return [
+        cold_start.report(repeats),
+        throughput.report(repeats, passes),
+        graph.report(repeats),
+        memory.report(repeats, memory.FEWEST if quick else tuple(memory.CASES)),
+    ]
 
 
 def summary(reports: Sequence[Report], how_often: str) -> str:
     """Return the table of all goals, what it was measured on, and the tables behind it."""
-    figures = [figure for report in reports for figure in report.figures]
     texts = [report.text for report in reports]
-    return "\n\n".join([goals_table(figures), f"{machine()} {how_often}", *texts])
+    return "\n\n".join([goals_table(reports), f"{circumstances(reports)} {how_often}", *texts])
 
 
 def main() -> None:
@@ -75,9 +74,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one run of each, to try it out")
     quick = parser.parse_args().quick
     replace_figures(PAGE.read_bytes().decode(), "")  # a fault of the page shows before the wait
-    how_often = "One run of each (`--quick`)." if quick else "Medians of three to five runs."
+    how_often = "One run of each (`--quick`)." if quick else f"Medians of {REPEATS} runs."
     write_page(PAGE, summary(measure_all(quick=quick), how_often))
-    print(f"Wrote {PAGE}")
+    print(f"Wrote {PAGE.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
