@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS = never
 # Trust what the machine trusts, as pip does: company proxies have certificates of their own.
 export UV_SYSTEM_CERTS = 1
 
-.PHONY: demo test lint bench bench-scale lock clean
+.PHONY: demo test lint docs bench bench-scale lock clean
 
 demo: $(READY)
 	$(BIN)/xr-terramind demo
@@ -21,6 +21,10 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# -E reads every page, so that no warning is lost to an earlier run.
+docs: $(READY)
+	$(BIN)/sphinx-build -W --keep-going -n -E -q -b html docs docs/_build/html
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/page.py
@@ -46,4 +50,4 @@ lock: $(UV)
 		--generate-hashes --no-emit-index-url --upgrade -o requirements.lock
 
 clean:
-	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo dist docs/_build docs/notebooks .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -107,7 +107,7 @@ ISSUES = {
         "S2L2A",
         "boa-offset",
         "warning",
-        ["no valid value under 1000", "+1000", "cube - 1000"],
+        ["no valid value under 1000", "+1000", "cube.where(cube != 0) - 1000"],
     ),
     "linear power": (
         lambda: linear(radar()),

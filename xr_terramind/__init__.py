@@ -18,6 +18,7 @@ of the pipeline:
 `statistics`, `device`          what pixels are scaled by; where, and in which number format
 `request`, `runner`             what a worker needs to know; loaded encoders, and in torch:
 `torch_runner`                  clip, fill, normalise, encode on a device
+`streams`, `fixed_shapes`       copies beside the model; batch sizes that are recorded once
 `inference`                     blocks of pixels -> blocks of tokens
 `engines`, `cache`              other ways to run the same encoder; what they convert is kept
 `lazy`                          the Dask graph
@@ -27,8 +28,11 @@ of the pipeline:
 `write`                         embeddings -> Zarr: `layout`, `store`, `geoemb` say how they lie,
                                 `resume` what may go on, `order` and `execute` run the blocks,
                                 `progress` counts them
-`explore`                       embeddings -> pictures
-`accessor`, `catalogue`, `cli`  what users type; `files` and `demo` serve the command line
+`geoparquet`, `cog`             embeddings and maps -> tables and images for a GIS
+`explore`                       embeddings -> pictures, maps, classes, vectors at points
+`accessor`, `catalogue`, `cli`  what users type; `store_methods` and `explore_methods` are the
+                                accessor's part for embeddings; `cli_look`, `cli_errors`, `demo`,
+                                `describe`, `files` and `embedding_files` serve the command line
 ==============================  ==================================================================
 """
 

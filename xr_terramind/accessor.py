@@ -115,6 +115,8 @@ class TerraMindAccessor(ExploreMethods, StoreMethods):
             device : str, default "auto"
                 A GPU where there is one; or ``"cpu"``, ``"cuda:0"``, ...
             precision : {"auto", "float32", "bfloat16", "float16"}, default "auto"
+                Number format of the encoder; ``"auto"`` is float32 on a CPU, and on a GPU what its
+                matrix units are fastest in.
             batch_size : int or "auto", default "auto"
                 Windows a forward pass.
 

@@ -213,9 +213,15 @@ def embed(
     min_valid_fraction: Annotated[
         float | None, Flag(help="Patches with less valid area (0 to 1) are NaN.")
     ] = None,
-    engine: Annotated[str | None, Flag(metavar="auto|torch|openvino|terratorch")] = None,
-    device: Annotated[str | None, Flag(metavar="auto|cpu|cuda|cuda:N|mps")] = None,
-    precision: Annotated[str | None, Flag(metavar="auto|float32|bfloat16|float16")] = None,
+    engine: Annotated[
+        str | None, Flag(metavar="auto|torch|openvino|terratorch", help="What runs the encoder.")
+    ] = None,
+    device: Annotated[
+        str | None, Flag(metavar="auto|cpu|cuda|cuda:N|mps", help="A GPU where there is one.")
+    ] = None,
+    precision: Annotated[
+        str | None, Flag(metavar="auto|float32|bfloat16|float16", help="Its number format.")
+    ] = None,
     batch_size: Annotated[
         Any, Flag(parser=_batch_size, metavar="auto|N", help="Windows a forward pass.")
     ] = None,

@@ -16,7 +16,7 @@ _GREEN = "#2e7d32"
 class Issue:
     """One thing about a cube that is wrong or doubtful.
 
-    Attributes
+    Parameters
     ----------
     code : str
         Short and stable, for programs.

@@ -94,7 +94,8 @@ def _reflectance_issues(valid: np.ndarray, modality: Modality) -> Iterator[Issue
                 f"no valid value under 1000 (the least is {valid.min():.5g})",
                 "dark pixels well under 1000, such as water or shadow",
                 "Products of processing baseline 04.00 and later (from 25 January 2022) carry an "
-                "offset of +1000: subtract it with cube - 1000 unless the source has done so.",
+                "offset of +1000: subtract it with cube.where(cube != 0) - 1000, unless the source "
+                "has done so.",
             ),
         )
 

@@ -47,7 +47,8 @@ def build_terratorch(
     precision = torch.get_float32_matmul_precision()
     try:
         from terratorch.registry import BACKBONE_REGISTRY
-    except ImportError as error:
+    # torchvision of another release than torch says so as a RuntimeError.
+    except (ImportError, RuntimeError) as error:
         raise EngineError(
             explain(
                 f"engine='terratorch', whose import fails: {error}",
