@@ -28,7 +28,8 @@ of the pipeline:
 `write`                         embeddings -> Zarr: `layout`, `store`, `geoemb` say how they lie,
                                 `resume` what may go on, `order` and `execute` run the blocks,
                                 `progress` counts them
-`geoparquet`, `cog`             embeddings and maps -> tables and images for a GIS
+`geoparquet`, `cog`             embeddings and maps -> tables and images for a GIS; no part of
+`whole_files`                   one stands under its name before it is complete
 `explore`                       embeddings -> pictures, maps, classes, vectors at points
 `accessor`, `catalogue`, `cli`  what users type; `store_methods` and `explore_methods` are the
                                 accessor's part for embeddings; `cli_look`, `cli_errors`, `demo`,

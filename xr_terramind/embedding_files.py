@@ -4,12 +4,10 @@ A Zarr store grows block by block, and can be resumed. The other formats stand u
 when they are complete: they grow in a hidden folder beside it, and are moved at the end.
 """
 
-import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import dask
@@ -25,6 +23,7 @@ from xr_terramind.files import format_of
 from xr_terramind.grid import has_transform
 from xr_terramind.layout import stored_dtype
 from xr_terramind.progress import block_progress
+from xr_terramind.whole_files import complete_file
 from xr_terramind.write import to_zarr
 
 _GEOTIFF = {
@@ -168,7 +167,12 @@ def write_embedding(
     try:
         # Dask would fuse a block with what comes after it, under a name that cannot be counted.
         unfused = dask.config.set({"optimization.fuse.active": False})
-        with _staged(path) as unfinished, unfused, threads_that_end(), _BlockProgress(console):
+        with (
+            complete_file(path) as unfinished,
+            unfused,
+            threads_that_end(),
+            _BlockProgress(console),
+        ):
             _WRITERS[format_of(path)](embedding, unfinished)
     except TerraMindError:
         raise
@@ -183,19 +187,6 @@ def write_embedding(
                 "Look at the source first; a smaller --batch-size needs less memory.",
             )
         ) from error
-
-
-@contextmanager
-def _staged(path: Path) -> Iterator[Path]:
-    """Yield a hidden name near `path`; what is written there is moved if nothing fails."""
-    with TemporaryDirectory(
-        dir=path.parent, prefix=f".{path.name}-", ignore_cleanup_errors=True
-    ) as folder:
-        unfinished = Path(folder, path.name)
-        yield unfinished
-        if path.exists():
-            os.replace(path, Path(folder, "replaced"))
-        os.replace(unfinished, path)
 
 
 class _BlockProgress(Callback):

@@ -118,20 +118,22 @@ class ExploreMethods:
         Parameters
         ----------
         other : xarray.DataArray
-            Of another date, for example; same grid, same model and layer.
+            Of another date, for example; same grid, same model and layer. Where both have several
+            dates they are the same ones; where one has, each of them is compared.
 
         Returns
         -------
         xarray.DataArray
             float32, 0 (the same direction) to 2, dims ``([time,] y, x)``; NaN where either is.
-            Lazy where either is.
+            Lazy where either is. Two single dates stand in the attrs ``date_from`` and
+            ``date_to``.
 
         Raises
         ------
         GridError
-            For another grid, or vectors of another model or layer.
+            For another grid, other dates, or vectors of another model or layer.
         """
-        from xr_terramind.explore.similarity import change
+        from xr_terramind.explore.change import change
 
         return change(self._obj, other)
 

@@ -13,6 +13,9 @@ from xr_terramind.models import PATCH_PX
 from xr_terramind.plan import Plan
 from xr_terramind.windows import Axis
 
+CELL_SIZE = "cell_size"
+"""Attribute with the height and width of a cell's footprint, in units of the CRS."""
+
 _KEPT_ENCODING = {"units", "calendar", "dtype"}
 _TRANSFORM_TOLERANCE = 1e-3  # of a cell: coordinates in degrees are rounded
 
@@ -26,16 +29,19 @@ class Cells:
     centres_px : ndarray of float
         Centre of each cell; pixel 0 lies from -0.5 to 0.5.
     step_px : float or None
-        Edge of a cell and distance of neighbours; None where they are not all the same.
+        Distance of neighbours; None where they are not all equally far.
+    edge_px : float
+        Edge of a cell's footprint: windows may share pixels.
     """
 
     centres_px: np.ndarray
     step_px: float | None
+    edge_px: float
 
 
 def patch_cells(axis: Axis) -> Cells:
     """Return one cell a patch: patch i covers the source pixels [16 i, 16 i + 16)."""
-    return Cells(PATCH_PX * np.arange(axis.n_patches) + (PATCH_PX - 1) / 2, PATCH_PX)
+    return Cells(PATCH_PX * np.arange(axis.n_patches) + (PATCH_PX - 1) / 2, PATCH_PX, PATCH_PX)
 
 
 def window_cells(axis: Axis) -> Cells:
@@ -43,16 +49,18 @@ def window_cells(axis: Axis) -> Cells:
     windows = range(axis.n_windows)
     starts = np.array([axis.start(window) for window in windows])
     edges = PATCH_PX * np.array([axis.window_patches(window) for window in windows])
-    steps = np.unique([*np.diff(starts), axis.stride_px])
+    # A lone window has no neighbour: it reaches as far as it is wide.
+    steps = np.unique(np.diff(starts) if axis.n_windows > 1 else edges)
     regular = len(steps) == 1 and len(np.unique(edges)) == 1
-    return Cells(starts + edges / 2 - 0.5, float(axis.stride_px) if regular else None)
+    step_px = float(steps[0]) if regular else None
+    return Cells(starts + edges / 2 - 0.5, step_px, float(edges[0]))
 
 
 def resized_cells(axis: Axis) -> Cells:
     """Return one cell a patch of the resized extent."""
     side = axis.window_px // PATCH_PX
     step = axis.size_px / side
-    return Cells((np.arange(side) + 0.5) * step - 0.5, step)
+    return Cells((np.arange(side) + 0.5) * step - 0.5, step, step)
 
 
 def cells_of(plan: Plan, *, fit: str, output: str) -> tuple[Cells, Cells]:
@@ -71,7 +79,10 @@ def cells_of(plan: Plan, *, fit: str, output: str) -> tuple[Cells, Cells]:
     if output == "windows" and fit == "windows":
         return window_cells(plan.rows), window_cells(plan.cols)
     if output == "windows":
-        whole = [Cells(np.array([axis.size_px / 2 - 0.5]), axis.size_px) for axis in plan.axes]
+        whole = [
+            Cells(np.array([axis.size_px / 2 - 0.5]), axis.size_px, axis.size_px)
+            for axis in plan.axes
+        ]
         return whole[0], whole[1]
     make = resized_cells if fit == "resize" else patch_cells
     return make(plan.rows), make(plan.cols)
@@ -124,7 +135,10 @@ def label(
             ),
         },
         name="embedding",
-        attrs=dict(attrs),
+        attrs={
+            **attrs,
+            CELL_SIZE: [abs(grid.dy) * rows.edge_px, abs(grid.dx) * cols.edge_px],
+        },
     )
     return georeference(result, grid, rows.step_px, cols.step_px)
 
@@ -264,7 +278,7 @@ def pool_grid(grid: xr.DataArray, pooling: str) -> xr.DataArray:
         pooled = grid.fillna(-np.inf).max(over)
         pooled = pooled.where(pooled > -np.inf)
     pooled = pooled.astype(np.float32).rename("embedding")
-    pooled.attrs = grid.attrs
+    pooled.attrs = {name: value for name, value in grid.attrs.items() if name != CELL_SIZE}
     share = grid.valid_fraction.variable
     mean_share = share.mean(over, dtype=np.float64).astype(np.float32)
     mean_share.attrs = share.attrs

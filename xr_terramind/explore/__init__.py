@@ -3,8 +3,10 @@
 ======================  ==========================================================================
 `cells`                 embeddings as rows of vectors, and rows as maps again
 `rgb`                   principal components as colours
-`similarity`            cosines to a place, a vector or another date
+`cosines`               of vectors; whether embeddings may be compared
+`similarity`, `change`  to a place or a vector; of one date to another
 `cluster`               k-means
-`points`, `classify`    vectors at points; classes learned from them
+`places`, `points`      which cell holds a place; the vectors at points
+`classify`              classes learned from points
 ======================  ==========================================================================
 """

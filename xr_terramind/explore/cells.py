@@ -4,16 +4,22 @@ What runs on vectors is a plain function of rows, (cell, feature) -> (cell,) or 
 sees no NaN, and cells without an embedding come out as the fill value.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from xarray.coding.strings import create_vlen_dtype
 
 from xr_terramind.errors import GridError, explain
 
 MAX_SAMPLE = 20_000
 """Cells that colours and clusters are fitted on: more change neither visibly."""
+
+MADE_BY = ("model_key", "modality", "layer_index", "normalization")
+"""Attributes that say what the features mean."""
+
+_PART = 2**24  # numbers; 64 MiB of float32
 
 VectorFunction = Callable[[np.ndarray], np.ndarray]
 
@@ -34,9 +40,10 @@ def check_grid(embedding: Any, *, with_crs: bool = False) -> None:
     """
     is_array = isinstance(embedding, xr.DataArray)
     if not is_array or not {"feature", "y", "x"} <= set(embedding.dims):
+        dims = f"dimensions {tuple(getattr(embedding, 'dims', ()))}"
         raise GridError(
             explain(
-                f"dimensions {tuple(embedding.dims)}",
+                dims if is_array else f"a {type(embedding).__name__} with {dims}",
                 "an embedding with feature, y and x",
                 "Use embed(output='grid') or embed(output='windows').",
             )
@@ -62,8 +69,8 @@ def check_grid(embedding: Any, *, with_crs: bool = False) -> None:
 def sample_vectors(embedding: xr.DataArray, n_least: int, seed: int) -> np.ndarray:
     """Choose cells at random and compute their vectors.
 
-    Which cells depends on the shape and the seed, not on chunks. Of a lazy embedding all chunks
-    with such a cell are computed, but only their vectors are kept.
+    Which cells depends on the shape and the seed, not on chunks or the order of y, x and feature.
+    Of a lazy embedding all chunks with such a cell are computed, but only their vectors are kept.
 
     Parameters
     ----------
@@ -83,20 +90,13 @@ def sample_vectors(embedding: xr.DataArray, n_least: int, seed: int) -> np.ndarr
     GridError
         Where there are fewer than `n_least`.
     """
-    dims = [dim for dim in embedding.dims if dim != "feature"]
-    shape = tuple(embedding.sizes[dim] for dim in dims)
-    n_cells = int(np.prod(shape))
-    chosen = np.arange(n_cells)
-    if n_cells > MAX_SAMPLE:
-        generator = np.random.default_rng(seed)
-        chosen = np.sort(generator.choice(n_cells, MAX_SAMPLE, replace=False, shuffle=False))
-    places = {
-        dim: xr.Variable("cell", index)
-        for dim, index in zip(dims, np.unravel_index(chosen, shape), strict=True)
-    }
-    picked = embedding.variable.isel(places).transpose("cell", "feature")
-    vectors = np.asarray(picked.values, np.float32)
-    vectors = vectors[np.isfinite(vectors).all(axis=1)]
+    cells = embedding.variable.transpose(..., "y", "x", "feature")
+    n_cells = int(np.prod(cells.shape[:-1]))
+    generator = np.random.default_rng(seed)
+    vectors = _some(cells, np.arange(n_cells), generator)
+    if len(vectors) < n_least and n_cells > MAX_SAMPLE:
+        # Data may lie in so few cells that the sample missed them: now all are looked at.
+        vectors = _some(cells, np.flatnonzero(has_data(cells)), generator)
     if len(vectors) < n_least:
         raise GridError(
             explain(
@@ -106,6 +106,18 @@ def sample_vectors(embedding: xr.DataArray, n_least: int, seed: int) -> np.ndarr
             )
         )
     return vectors
+
+
+def _some(cells: xr.Variable, candidates: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    # (..., feature) and flat indices of cells -> (cell, feature)
+    if len(candidates) > MAX_SAMPLE:
+        candidates = generator.choice(candidates, MAX_SAMPLE, replace=False, shuffle=False)
+    indices = np.unravel_index(np.sort(candidates), cells.shape[:-1])
+    places = {
+        dim: xr.Variable("cell", index) for dim, index in zip(cells.dims[:-1], indices, strict=True)
+    }
+    vectors = np.asarray(cells.isel(places).transpose("cell", "feature").values, np.float32)
+    return vectors[np.isfinite(vectors).all(axis=1)]
 
 
 def map_vectors(
@@ -123,21 +135,24 @@ def map_vectors(
     function : callable
         Of float32 rows without NaN, (cell, feature), to (cell,); or to (cell, value) with `into`.
     embedding : xarray.DataArray
-        Dims ``([time,] feature, y, x)``.
+        Dims feature, y, x and perhaps others, in any order.
     fill : float
         What cells without an embedding hold.
     dtype : type
         Of the result.
     into : mapping of one dim to its labels, optional
-        The dim that takes the place of ``feature``; it comes last.
+        The dim that takes the place of ``feature``; it comes last. Labels that are strings become
+        objects, which is how Zarr keeps them.
 
     Returns
     -------
     xarray.DataArray
-        Dims ``([time,] y, x[, value])`` with the embedding's coordinates and encoding of its CRS,
-        without its attrs; lazy where the embedding is, in its chunks.
+        Dims ``([time,] y, x[, value])`` with the embedding's coordinates and CRS, without its
+        attrs; NaN is its nodata where that is the fill value. Lazy where the embedding is, in its
+        chunks.
     """
-    new = dict(into or {})
+    new = {dim: _as_objects(labels) for dim, labels in (into or {}).items()}
+    embedding = embedding.transpose(..., "feature", "y", "x")
     if embedding.chunks is not None:
         embedding = embedding.chunk({"feature": -1})
     sizes = {dim: len(labels) for dim, labels in new.items()}
@@ -152,11 +167,117 @@ def map_vectors(
         dask_gufunc_kwargs={"output_sizes": sizes},
         keep_attrs=True,  # the CRS stands in those of a coordinate
     )
+    return as_map(result, embedding, fill).assign_coords(new)
+
+
+def as_map(result: xr.DataArray, embedding: xr.DataArray, fill: float) -> xr.DataArray:
+    """Give the result of `xarray.apply_ufunc` what a map needs: the CRS, and NaN as its nodata.
+
+    Parameters
+    ----------
+    result : xarray.DataArray
+        Its attrs and encoding are replaced.
+    embedding : xarray.DataArray
+        What it was made of.
+    fill : float
+        What cells without an embedding hold.
+
+    Returns
+    -------
+    xarray.DataArray
+        `result` itself.
+    """
     result.attrs = {}
-    mapping = embedding.encoding.get("grid_mapping")
-    if mapping is not None:
-        result.encoding["grid_mapping"] = mapping
-    return result.assign_coords(new)
+    result.encoding = {
+        name: embedding.encoding[name] for name in {"grid_mapping"} & embedding.encoding.keys()
+    }
+    if np.isnan(fill):
+        result.encoding["_FillValue"] = np.float32(np.nan)
+    return result
+
+
+def has_data(vectors: xr.Variable) -> Any:
+    """Say of each vector whether all its features are finite.
+
+    Parameters
+    ----------
+    vectors : xarray.Variable
+        With the dim feature.
+
+    Returns
+    -------
+    xarray.Variable of bool
+        Without it; lazy where `vectors` is.
+    """
+    return xr.apply_ufunc(np.isfinite, vectors, dask="allowed").all("feature")
+
+
+def made_by(embedding: xr.DataArray) -> dict[str, Any]:
+    """Return the attributes that say what the features mean, where they are known.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+
+    Returns
+    -------
+    dict
+    """
+    return {name: embedding.attrs[name] for name in MADE_BY if name in embedding.attrs}
+
+
+def same_features(one: xr.DataArray | xr.Dataset, other: xr.DataArray | xr.Dataset) -> bool:
+    """Say whether features are labelled alike, where both are labelled.
+
+    Parameters
+    ----------
+    one, other : xarray.DataArray or xarray.Dataset
+
+    Returns
+    -------
+    bool
+    """
+    labels = [obj.coords["feature"].values for obj in (one, other) if "feature" in obj.coords]
+    return len(labels) < 2 or bool(np.array_equal(labels[0], labels[1]))
+
+
+def name_classes(labels: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
+    """Write out the classes of a map of labels, as the coordinate ``category``.
+
+    Parameters
+    ----------
+    labels : xarray.DataArray
+        Integers: 0 for the first name, and so on; -1 for no class.
+    names : sequence of str
+
+    Returns
+    -------
+    xarray.DataArray
+        `labels` with ``category``, strings with the same dims: ``""`` for no class. Lazy where
+        `labels` is. NetCDF and Zarr take it as it is.
+    """
+    # Objects marked as strings: NumPy's own fixed width has no specification in Zarr 3, and lazy
+    # objects without the mark are computed to find out what they are.
+    dtype = create_vlen_dtype(str)
+    lookup = np.array([*names, ""], dtype)  # -1 is the last
+    category = xr.apply_ufunc(
+        _look_up,
+        labels.drop_vars(labels.coords),
+        kwargs={"names": lookup},
+        dask="parallelized",
+        output_dtypes=[dtype],
+    )
+    category.attrs = {"long_name": "name of the class"}
+    return labels.assign_coords(category=category)
+
+
+def _look_up(labels: np.ndarray, *, names: np.ndarray) -> np.ndarray:
+    return names[labels]
+
+
+def _as_objects(labels: Any) -> Any:
+    values = np.asarray(labels)
+    return values.astype(object) if values.dtype.kind == "U" else labels
 
 
 def _on_rows(
@@ -167,10 +288,15 @@ def _on_rows(
     dtype: type[np.generic],
     shape: tuple[int, ...],
 ) -> np.ndarray:
-    # (..., feature) -> (..., *shape)
-    rows = values.reshape(-1, values.shape[-1])
-    seen = np.isfinite(rows).all(axis=1)
-    out = np.full((len(rows), *shape), fill, dtype)
-    if seen.any():
-        out[seen] = function(np.ascontiguousarray(rows[seen], np.float32))
-    return out.reshape(*values.shape[:-1], *shape)
+    # (..., feature) -> (..., *shape), part by part: rows are a copy, and functions make more
+    out = np.empty((*values.shape[:-1], *shape), dtype)
+    n_parts = -(-values.size // _PART) or 1
+    parts = (np.array_split(array, n_parts) for array in (values, out))
+    for part, part_out in zip(*parts, strict=True):
+        rows = part.reshape(-1, values.shape[-1])
+        seen = np.isfinite(rows).all(axis=1)
+        found = np.full((len(rows), *shape), fill, dtype)
+        if seen.any():
+            found[seen] = function(np.ascontiguousarray(rows[seen], np.float32))
+        part_out[...] = found.reshape(part_out.shape)
+    return out

@@ -1,0 +1,113 @@
+"""Embeddings -> groups of patches that look alike: k-means."""
+
+import operator
+import warnings
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xr_terramind.errors import EngineError, GridError, explain
+from xr_terramind.explore.cells import (
+    check_grid,
+    made_by,
+    map_vectors,
+    name_classes,
+    sample_vectors,
+)
+
+NO_CLUSTER = -1
+"""Label of cells without an embedding."""
+
+_STARTS = 10  # k-means ends in the optimum next to where it starts; the best of ten is kept
+
+
+def cluster(embedding: xr.DataArray, n: int, *, seed: int = 0) -> xr.DataArray:
+    """Group cells by k-means, fitted on a sample of them.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+        Dims feature, y, x and perhaps time: the clusters of all dates are the same. Of a lazy one,
+        chunks with a cell of the sample are computed.
+    n : int
+        Number of clusters, from 2.
+    seed : int, default 0
+
+    Returns
+    -------
+    xarray.DataArray
+        int16, dims ``([time,] y, x)``: 0 for the largest cluster of the sample, and so on; -1,
+        which is its nodata, where the embedding is NaN. The coordinate ``category`` names them.
+        Nodata stands in the attribute ``nodata``, not in ``_FillValue``: xarray would turn labels
+        into floats when it reads them back. Lazy where the embedding is.
+
+    Raises
+    ------
+    GridError
+        Where there is no grid, or fewer than `n` different vectors.
+    EngineError
+        For an `n` that is no whole number from 2.
+    """
+    check_grid(embedding)
+    n = _number(n)
+    centres = _centres(sample_vectors(embedding, n, seed), n, seed)
+    labels = map_vectors(
+        partial(_nearest, centres=centres), embedding, fill=NO_CLUSTER, dtype=np.int16
+    ).rename("cluster")
+    labels.attrs = {
+        "long_name": "cluster of the embedding",
+        "flag_values": list(range(n)),
+        "flag_meanings": " ".join(f"cluster_{label}" for label in range(n)),
+        "nodata": NO_CLUSTER,
+        "n_clusters": n,
+        "seed": seed,
+        **made_by(embedding),
+    }
+    return name_classes(labels, [f"cluster {label}" for label in range(n)])
+
+
+def _number(n: Any) -> int:
+    try:
+        number = operator.index(n)
+    except TypeError:
+        number = 0
+    if number < 2:
+        raise EngineError(
+            explain(
+                f"n={n!r} clusters",
+                "a whole number from 2",
+                "Say how many groups the map should show, for example n=6.",
+            )
+        )
+    return number
+
+
+def _centres(vectors: np.ndarray, n: int, seed: int) -> np.ndarray:
+    # (cell, feature) -> (cluster, feature), the largest cluster first
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # too few vectors: an error below
+        fitted = KMeans(n, n_init=_STARTS, random_state=seed).fit(vectors)
+    found, first, size = np.unique(fitted.labels_, return_index=True, return_counts=True)
+    if len(found) < n:
+        raise GridError(
+            explain(
+                f"{len(found)} different vectors",
+                f"{n} at least, one a cluster",
+                f"Pass n={max(len(found), 2)} at most, or a larger extent.",
+            )
+        )
+    centres: np.ndarray = fitted.cluster_centers_[np.lexsort((first, -size))]
+    return centres
+
+
+def _nearest(rows: np.ndarray, *, centres: np.ndarray) -> np.ndarray:
+    # (cell, feature) -> (cell,)
+    from sklearn.metrics import pairwise_distances_argmin
+
+    nearest: np.ndarray = pairwise_distances_argmin(rows, centres)
+    return nearest
