@@ -18,6 +18,28 @@ MAX_BYTES = 600_000
 
 # What a run must have printed, for the notebooks where that says something.
 PRINTED = {
+    "01_quickstart.ipynb": (
+        "embedding: {'feature': 192, 'y': 70, 'x': 70} from {'band': 12, 'y': 1120, 'x': 1120}",
+        "valid: 100%",
+        "weights: random",
+        "as the eager one: True",
+        "similarity: {'place': 3, 'y': 70, 'x': 70} float32",
+        "west edge like the sea: True",
+        "east edge unlike it: True",
+        "read back: {'feature': 192, 'y': 70, 'x': 70} EPSG:32632",
+    ),
+    "02_chaining.ipynb": (
+        "part: {'time': 6, 'band': 12, 'y': 580, 'x': 647}",
+        "embedding: {'time': 6, 'feature': 192, 'y': 37, 'x': 41}",
+        "patches with a vector, by season: [1130, 1130]",
+        "points: {'field': 25, 'water': 25, 'wood': 25}",
+        "classes: ['field', 'water', 'wood']",
+        "accuracy above 0.8: True",
+        "reprojected: EPSG:4326 int16",
+        "read back: ['change', 'embedding', 'label', 'probability'] EPSG:32632",
+        "a row for each patch with a vector: True",
+        "rows and features: 75 192",
+    ),
     "earth_engine.ipynb": (
         "6 scenes with cloud <= 30 %",
         "embedding: {'feature': 192, 'y': 28, 'x': 28}",
