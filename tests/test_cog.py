@@ -276,3 +276,14 @@ def test_paths_that_take_no_file(tmp_path):
         image("y", "x").terramind.to_cog(tmp_path / "no" / "e.tif")
     with pytest.raises(IsADirectoryError, match="Choose another name"):
         image("y", "x").terramind.to_cog(tmp_path)
+
+
+def test_windows_that_overlap_lie_at_their_centres(tmp_path):
+    scene = xtm.sample_scene(544)
+    embedding = scene.terramind.embed(
+        "windows", overlap=64, model="terramind_v1_tiny", weights="random"
+    )
+    embedding.terramind.to_cog(tmp_path / "windows.tif")
+    with rioxarray.open_rasterio(tmp_path / "windows.tif") as found:
+        np.testing.assert_allclose(found.x, embedding.x)
+        np.testing.assert_allclose(found.y, embedding.y)

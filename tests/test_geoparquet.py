@@ -277,3 +277,16 @@ def test_paths_that_take_no_file(tmp_path):
         grid().terramind.to_geoparquet(tmp_path / "no" / "e.parquet")
     with pytest.raises(IsADirectoryError, match="Choose another name"):
         grid().terramind.to_geoparquet(tmp_path)
+
+
+@pytest.mark.parametrize("overlap", [0, 64])
+def test_footprints_of_windows_are_what_they_read(overlap, tmp_path):
+    scene = xtm.sample_scene(224 + 2 * (224 - overlap))
+    embedding = scene.terramind.embed(
+        "windows", overlap=overlap, model="terramind_v1_tiny", weights="random"
+    )
+    embedding.terramind.to_geoparquet(tmp_path / "windows.parquet")
+    table = gpd.read_parquet(tmp_path / "windows.parquet")
+    assert len(table) == 9
+    np.testing.assert_allclose(table.area, 2240**2)
+    np.testing.assert_allclose(table.total_bounds, scene.rio.bounds())

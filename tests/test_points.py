@@ -353,3 +353,14 @@ def test_a_lone_window_knows_its_size():
     assert embedding.rio.bounds() == scene.rio.bounds()
     pooled = scene.terramind.embed("pooled", model="terramind_v1_tiny", weights="random")
     assert "cell_size" not in pooled.attrs
+
+
+@pytest.mark.parametrize("overlap", [0, 64])
+def test_the_transform_of_windows_is_that_of_their_centres(overlap):
+    scene = xtm.sample_scene(224 + 3 * (224 - overlap))
+    embedding = scene.terramind.embed(
+        "windows", overlap=overlap, model="terramind_v1_tiny", weights="random"
+    )
+    assert embedding.sizes["x"] == 4
+    assert embedding.rio.transform().almost_equals(embedding.rio.transform(recalc=True), 1e-6)
+    assert abs(embedding.rio.transform().a) == 10 * (224 - overlap)

@@ -23,7 +23,7 @@ from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
 from xr_terramind.errors import GridError, explain
-from xr_terramind.explore.places import cell_borders, is_even
+from xr_terramind.explore.places import cell_borders, cell_step, is_even
 from xr_terramind.whole_files import complete_file
 
 MAX_TILE_BYTES = 8 << 20
@@ -113,9 +113,16 @@ def _transform(image: xr.DataArray) -> Affine:
                     "Write it to Zarr or NetCDF, whose coordinates say where each cell lies.",
                 )
             )
-    rows, cols = (cell_borders(image, dim) for dim in ("y", "x"))
-    width, height = (cols[-1] - cols[0]) / (cols.size - 1), (rows[-1] - rows[0]) / (rows.size - 1)
-    return Affine(width, 0, cols[0], 0, height, rows[0])
+    height, width = (_step(image, dim) for dim in ("y", "x"))
+    north, west = image["y"].values[0] + height / 2, image["x"].values[0] - width / 2
+    return Affine(width, 0, west, 0, -height, north)
+
+
+def _step(image: xr.DataArray, dim: str) -> float:
+    centres = image[dim].values.astype(np.float64)
+    if centres.size == 1:
+        return float(abs(np.diff(cell_borders(image, dim))[0]))
+    return cell_step(centres)  # pixels of an image do not overlap, as windows may
 
 
 def _is_colour(image: xr.DataArray) -> bool:

@@ -17,7 +17,7 @@ from dask.base import compute
 
 from xr_terramind.errors import GridError, explain
 from xr_terramind.explore.cells import check_grid
-from xr_terramind.explore.places import cell_borders, is_even
+from xr_terramind.explore.places import cell_borders, footprints, is_even
 from xr_terramind.whole_files import complete_file
 
 MAX_GROUP_BYTES = 32 << 20
@@ -275,9 +275,8 @@ def _columns(embedding: xr.DataArray, cells: _Cells, chosen: np.ndarray) -> dict
     import shapely
 
     rows, cols = cells.rows[chosen], cells.cols[chosen]
-    ys, xs = _borders(embedding)
-    south, north = np.sort([ys[rows], ys[rows + 1]], axis=0)
-    west, east = np.sort([xs[cols], xs[cols + 1]], axis=0)
+    south, north = (edge[rows] for edge in footprints(embedding, "y"))
+    west, east = (edge[cols] for edge in footprints(embedding, "x"))
     vectors = pa.array(cells.vectors[chosen].ravel())
     columns = {
         "embedding": pa.FixedSizeListArray.from_arrays(vectors, embedding.sizes["feature"]),

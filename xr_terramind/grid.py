@@ -140,12 +140,10 @@ def label(
             CELL_SIZE: [abs(grid.dy) * rows.edge_px, abs(grid.dx) * cols.edge_px],
         },
     )
-    return georeference(result, grid, rows.step_px, cols.step_px)
+    return georeference(result, grid, rows, cols)
 
 
-def georeference(
-    result: xr.DataArray, grid: PixelGrid, row_step_px: float | None, col_step_px: float | None
-) -> xr.DataArray:
+def georeference(result: xr.DataArray, grid: PixelGrid, rows: Cells, cols: Cells) -> xr.DataArray:
     """Write CRS and transform where the cube has a CRS; invent none.
 
     Parameters
@@ -153,8 +151,8 @@ def georeference(
     result : xarray.DataArray
     grid : PixelGrid
         Of the cube.
-    row_step_px, col_step_px : float or None
-        Edges of a cell; without both there is no transform, and the coordinates speak alone.
+    rows, cols : Cells
+        Without an even step of both there is no transform, and the coordinates speak alone.
 
     Returns
     -------
@@ -164,10 +162,12 @@ def georeference(
     if grid.crs is None:
         return result
     result = result.rio.write_crs(grid.crs)
-    if row_step_px is None or col_step_px is None:
+    if rows.step_px is None or cols.step_px is None:
         return result
-    west, north = grid.x0 - grid.dx / 2, grid.y0 - grid.dy / 2
-    transform = Affine(grid.dx * col_step_px, 0, west, 0, grid.dy * row_step_px, north)
+    # From the centres: windows that overlap are wider than their step.
+    west = grid.x0 + grid.dx * (cols.centres_px[0] - cols.step_px / 2)
+    north = grid.y0 + grid.dy * (rows.centres_px[0] - rows.step_px / 2)
+    transform = Affine(grid.dx * cols.step_px, 0, west, 0, grid.dy * rows.step_px, north)
     return result.rio.write_transform(transform)
 
 

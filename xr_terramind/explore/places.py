@@ -74,6 +74,47 @@ def cell_borders(embedding: xr.DataArray, dim: str) -> np.ndarray:
     return np.array([centres[0] - outermost, *between, centres[-1] + outermost])
 
 
+def footprints(embedding: xr.DataArray, dim: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the footprint of each cell begins and ends: those of windows may overlap.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+        Evenly spaced along `dim`, or with the size of its cells in its attrs.
+    dim : {"y", "x"}
+
+    Returns
+    -------
+    low, high : ndarray of float64, shape (cell,)
+        ``low < high``, whatever way the axis runs.
+
+    Raises
+    ------
+    GridError
+        As `cell_borders`.
+    """
+    centres, edge = _centres(embedding, dim), _edge(embedding, dim)
+    if centres.size == 1:
+        edge = max(edge, _lone_step(embedding, dim))
+    elif is_even(centres):
+        edge = max(edge, cell_step(centres))
+    return centres - edge / 2, centres + edge / 2
+
+
+def cell_step(centres: np.ndarray) -> float:
+    """Return the distance of evenly spaced neighbours.
+
+    Parameters
+    ----------
+    centres : ndarray, shape (cell,)
+
+    Returns
+    -------
+    float
+    """
+    return float(abs(centres[-1] - centres[0])) / (centres.size - 1)
+
+
 def is_even(centres: np.ndarray) -> bool:
     """Say whether neighbours are equally far apart, within a thousandth of their distance.
 
