@@ -17,7 +17,7 @@ from cubes import embed, scene
 
 import xr_terramind as xtm
 from xr_terramind import cache, runner
-from xr_terramind.cache import cache_folder, kept
+from xr_terramind.cache import ABANDONED_S, cache_folder, kept
 from xr_terramind.device import import_openvino
 from xr_terramind.engines import openvino as engine
 
@@ -160,6 +160,18 @@ def test_what_is_not_as_it_was_made_is_made_again(folder, make, damage):
     assert kept(KIND, FACTS, make) == entry
     assert make.call_count == 2
     assert list((folder / KIND).iterdir()) == [entry]
+
+
+def test_what_killed_processes_left_is_removed_after_a_day(folder, make):
+    (folder / KIND).mkdir(parents=True)
+    left, under_way = folder / KIND / ".abc-1", folder / KIND / ".abc-2"
+    for workshop in (left, under_way):
+        (workshop / "new").mkdir(parents=True)
+        (workshop / "new" / "torn").write_bytes(b"half")
+    yesterday = time.time() - ABANDONED_S - 60
+    os.utime(left, (yesterday, yesterday))
+    kept(KIND, FACTS, make)
+    assert not left.exists() and under_way.exists()
 
 
 def test_an_entry_of_other_facts_under_the_same_name_is_not_taken(make):

@@ -351,7 +351,7 @@ def counted_calls(module: str, name: str) -> dict:
     return counted.state
 
 
-FORWARD_PASS = "xr_terramind.inference", "_encode_batch"
+FORWARD_PASS = "xr_terramind.runner", "_run"  # what the model thread runs
 BLOCK_TASK = "xr_terramind.lazy", "run_block"
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +19,9 @@ from xr_terramind.errors import TerraMindWarning, explain
 
 VARIABLE = "XR_TERRAMIND_CACHE"
 """Environment variable that names another folder than the user's cache."""
+
+ABANDONED_S = 24 * 3600
+"""Age at which an unfinished entry belongs to nobody any more: one takes seconds to make."""
 
 _MANIFEST = "manifest.json"
 
@@ -79,6 +83,7 @@ def kept(kind: str, facts: Mapping[str, str], make: Callable[[Path], None]) -> P
 
 
 def _make(entry: Path, facts: Mapping[str, str], make: Callable[[Path], None]) -> Path:
+    _clear_abandoned(entry.parent)
     with TemporaryDirectory(
         dir=entry.parent, prefix=f".{entry.name}-", ignore_cleanup_errors=True
     ) as workshop:
@@ -89,6 +94,14 @@ def _make(entry: Path, facts: Mapping[str, str], make: Callable[[Path], None]) -
         (new / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         _move_in(new, entry, facts)
     return entry
+
+
+def _clear_abandoned(parent: Path) -> None:
+    # A process that is killed while it makes an entry leaves its workshop behind.
+    for workshop in parent.glob(".*-*"):
+        with suppress(FileNotFoundError):  # somebody else has just removed it
+            if time.time() - workshop.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(workshop, ignore_errors=True)
 
 
 def _move_in(new: Path, entry: Path, facts: Mapping[str, str]) -> None:
