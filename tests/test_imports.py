@@ -20,6 +20,7 @@ def modules_after(code: str) -> set[str]:
 
 
 HEAVY = {"torch", "terratorch", "ee", "xee", "matplotlib", "sklearn", "huggingface_hub"}
+HEAVY |= {"geopandas", "openvino", "distributed"}
 
 
 def test_import_loads_nothing_heavy():
