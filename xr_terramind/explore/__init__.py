@@ -7,6 +7,6 @@
 `similarity`, `change`  to a place or a vector; of one date to another
 `cluster`               k-means
 `places`, `points`      which cell holds a place; the vectors at points
-`classify`              classes learned from points
+`classify`              classes learned from points, and by `cross_validation` how well
 ======================  ==========================================================================
 """

@@ -1,13 +1,6 @@
-"""Classes learned from labelled points, mapped, and judged on places that were not learned from.
-
-Neighbouring patches look alike: a score on points next to those that were learned from says little
-of other places. So points are grouped into square blocks, and folds are made of whole blocks, as
-Roberts et al. (2017), "Cross-validation strategies for data with temporal, spatial, hierarchical,
-or phylogenetic structure", Ecography 40, 913-929, advise.
-"""
+"""Classes learned from labelled points, mapped, and judged on places that were not learned from."""
 
 import warnings
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,35 +9,11 @@ import xarray as xr
 
 from xr_terramind.errors import EngineError, GridError, TerraMindWarning, did_you_mean, explain
 from xr_terramind.explore.cells import check_grid, map_vectors
-from xr_terramind.explore.places import cell_borders
+from xr_terramind.explore.cross_validation import Examples, cross_validate
 from xr_terramind.explore.points import find_cells, import_geopandas, vectors_at
 
 if TYPE_CHECKING:
     import geopandas as gpd
-
-MAX_FOLDS = 5
-
-BLOCKS_ACROSS = 5
-"""Blocks along the larger extent of the points: up to 25 of them in a square."""
-
-MIN_BLOCK_PATCHES = 2
-
-CV_SCHEME = "folds of whole square blocks (stratified by class), accuracy on blocks left out"
-
-
-@dataclass(frozen=True)
-class _Examples:
-    """What is learned from: rows of vectors, several a point where there are several dates."""
-
-    vectors: np.ndarray  # (example, feature), float32 without NaN
-    labels: np.ndarray  # (example,), str or int
-    rows: np.ndarray  # (example,), of the grid
-    cols: np.ndarray
-    n_points: int
-
-    @property
-    def classes(self) -> np.ndarray:
-        return np.unique(self.labels)
 
 
 def classify(
@@ -102,7 +71,7 @@ def classify(
     examples = _examples(embedding, points, column)
     unfitted = _prepared(estimator, seed)
     attrs = {
-        **_cross_validate(unfitted, embedding, examples, seed),
+        **cross_validate(unfitted, embedding, examples, seed),
         "n_points": examples.n_points,
         "classes": [str(name) for name in examples.classes],
         "estimator": " ".join(repr(unfitted).split()),
@@ -133,7 +102,7 @@ def _check_points(points: Any, column: str) -> None:
         )
 
 
-def _examples(embedding: xr.DataArray, points: "gpd.GeoDataFrame", column: str) -> _Examples:
+def _examples(embedding: xr.DataArray, points: "gpd.GeoDataFrame", column: str) -> Examples:
     labelled = points[column].notna().to_numpy()
     rows, cols, inside = find_cells(embedding, points)
     used = labelled & inside
@@ -144,7 +113,7 @@ def _examples(embedding: xr.DataArray, points: "gpd.GeoDataFrame", column: str) 
     _warn_left_out(len(points), int((~labelled).sum()), int((labelled & ~inside).sum()), n_dark)
     labels = _as_classes(points[column][used], column)
     point, _ = np.nonzero(seen)
-    examples = _Examples(
+    examples = Examples(
         vectors[seen], labels[point], rows[point], cols[point], int(seen.any(axis=1).sum())
     )
     if len(examples.classes) < 2:
@@ -217,81 +186,6 @@ def _prepared(estimator: Any, seed: int) -> Any:
         if value is None and name.rpartition("__")[2] == "random_state"
     }
     return copy.set_params(**unset)
-
-
-def _cross_validate(
-    estimator: Any, embedding: xr.DataArray, examples: _Examples, seed: int
-) -> dict[str, Any]:
-    from sklearn.base import clone
-
-    blocks, edge = _blocks(embedding, examples)
-    attrs: dict[str, Any] = {
-        "cv_scheme": CV_SCHEME,
-        "cv_blocks": len(np.unique(blocks)),
-        "cv_block_size": edge,
-    }
-    folds = _folds(examples, blocks, seed)
-    if len(folds) < 2:
-        _warn_no_score(examples, blocks, edge)
-        return {**attrs, "cv_folds": 0}
-    scores = []
-    for train, test in folds:
-        fitted = clone(estimator).fit(examples.vectors[train], examples.labels[train])
-        scores.append(np.mean(fitted.predict(examples.vectors[test]) == examples.labels[test]))
-    return {
-        **attrs,
-        "cv_folds": len(folds),
-        "cv_accuracy": float(np.mean(scores)),
-        "cv_accuracy_std": float(np.std(scores)),
-    }
-
-
-def _blocks(embedding: xr.DataArray, examples: _Examples) -> tuple[np.ndarray, float]:
-    # By the centres of patches, so that points of one patch share their block.
-    centres, patches = [], []
-    for dim, index in (("y", examples.rows), ("x", examples.cols)):
-        borders = cell_borders(embedding, dim)
-        centres.append(((borders[:-1] + borders[1:]) / 2)[index])
-        patches.append(np.abs(np.diff(borders)).max())
-    places = np.stack(centres, axis=1)
-    extent = np.ptp(places, axis=0).max() + max(patches)
-    edge = float(max(extent / BLOCKS_ACROSS, MIN_BLOCK_PATCHES * max(patches)))
-    first = places.min(axis=0) - np.array(patches) / 2
-    row, col = np.floor((places - first) / edge).astype(np.int64).T
-    return row * (col.max() + 1) + col, edge
-
-
-def _folds(
-    examples: _Examples, blocks: np.ndarray, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    n_folds = min(MAX_FOLDS, *_blocks_of_classes(examples, blocks).values())
-    if n_folds < 2:
-        return []
-    folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-    n_classes = len(examples.classes)
-    return [
-        (train, test)
-        for train, test in folds.split(examples.vectors, examples.labels, blocks)
-        if test.size and len(np.unique(examples.labels[train])) == n_classes
-    ]
-
-
-def _blocks_of_classes(examples: _Examples, blocks: np.ndarray) -> dict[str, int]:
-    return {str(name): len(np.unique(blocks[examples.labels == name])) for name in examples.classes}
-
-
-def _warn_no_score(examples: _Examples, blocks: np.ndarray, edge: float) -> None:
-    counts = _blocks_of_classes(examples, blocks)
-    rarest = min(counts, key=lambda name: counts[name])
-    message = explain(
-        f"points of class {rarest!r} in {counts[rarest]} of {len(np.unique(blocks))} blocks with "
-        f"an edge of {edge:g}, which make no two folds",
-        "each class in several places, some to learn from and some to test on",
-        "The map has no cross-validated accuracy; add points elsewhere.",
-    )
-    warnings.warn(message, TerraMindWarning, stacklevel=5)  # who called the accessor
 
 
 def _mapped(fitted: Any, embedding: xr.DataArray, classes: np.ndarray) -> xr.Dataset:
