@@ -33,6 +33,7 @@ bench-scale: $(READY)
 	$(BIN)/python tests/benchmarks/resume.py
 	$(BIN)/python tests/benchmarks/cluster.py
 	$(BIN)/python tests/benchmarks/seams.py
+	$(BIN)/python tests/benchmarks/ways.py
 
 $(UV):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "found Python %d.%d; expected 3.11 or later. Name one with: make PYTHON=python3.12" % sys.version_info[:2])'
