@@ -11,6 +11,7 @@ import xarray as xr
 from xr_terramind.describe import describe
 from xr_terramind.errors import GridError, SourceError, explain
 from xr_terramind.files import open_embedding
+from xr_terramind.whole_files import check_folder
 
 MIN_PICTURE_PX = 700
 """Of the longer edge of a PNG, in which each cell is a square of pixels."""
@@ -74,10 +75,7 @@ def _check_picture(target: Path, overwrite: bool) -> None:
                 "Choose another name.",
             )
         )
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            explain(f"no folder {str(target.parent)!r}", "one to write into", "Create it first.")
-        )
+    check_folder(target)
     if target.exists() and not overwrite:
         raise FileExistsError(
             explain(

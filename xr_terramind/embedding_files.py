@@ -23,7 +23,7 @@ from xr_terramind.files import format_of
 from xr_terramind.grid import has_transform
 from xr_terramind.layout import stored_dtype
 from xr_terramind.progress import block_progress
-from xr_terramind.whole_files import complete_file
+from xr_terramind.whole_files import check_folder, complete_file
 from xr_terramind.write import to_zarr
 
 _GEOTIFF = {
@@ -66,10 +66,7 @@ def check_target(
         For a folder that is missing, or a target that exists.
     """
     format_of(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            explain(f"no folder {str(path.parent)!r}", "one to write into", "Create it first.")
-        )
+    check_folder(path)
     if path.exists() and source.exists() and path.samefile(source):
         raise FileExistsError(
             explain(f"{str(path)!r} as input and output", "two names", "Choose another output.")

@@ -28,10 +28,7 @@ def complete_file(path: Any) -> Iterator[Path]:
         Where its folder is missing, or `path` is a folder.
     """
     target = Path(path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(
-            explain(f"no folder {str(target.parent)!r}", "one to write into", "Create it first.")
-        )
+    check_folder(target)
     if target.is_dir():
         raise IsADirectoryError(
             explain(f"a folder {str(target)!r}", "the name of a file", "Choose another name.")
@@ -42,3 +39,20 @@ def complete_file(path: Any) -> Iterator[Path]:
         unfinished = Path(folder, target.name)
         yield unfinished
         os.replace(unfinished, target)
+
+
+def check_folder(target: Path) -> None:
+    """Refuse a name in a folder that is not there.
+
+    Parameters
+    ----------
+    target : Path
+
+    Raises
+    ------
+    FileNotFoundError
+    """
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            explain(f"no folder {str(target.parent)!r}", "one to write into", "Create it first.")
+        )
