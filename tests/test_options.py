@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from cubes import QUICK, embed, scene, sealed
 
 import xr_terramind as xtm
+from tests.support.cubes import QUICK, embed, scene, sealed
 from xr_terramind.options import resolve_options, setting
 
 XR, RS = "XR_TERRAMIND_", "RS_EMBED_TERRAMIND_"

@@ -37,8 +37,10 @@ of the pipeline:
 ==============================  ==================================================================
 """
 
+from xr_terramind._version import __version__
 from xr_terramind.accessor import TerraMindAccessor
 from xr_terramind.catalogue import download, list_models
+from xr_terramind.cube.report import InputReport, Issue, PlanReport
 from xr_terramind.embed import embed_array
 from xr_terramind.errors import (
     BandError,
@@ -53,10 +55,8 @@ from xr_terramind.errors import (
     WeightsError,
 )
 from xr_terramind.options import set_options
-from xr_terramind.report import InputReport, Issue, PlanReport
-from xr_terramind.sources.earth_engine import open_s2
-from xr_terramind.sources.sample import sample_scene
-from xr_terramind.version import __version__
+from xr_terramind.sources.earth_engine.open_s2 import open_s2
+from xr_terramind.sources.synthetic.scene import sample_scene
 
 __all__ = [
     "BandError",

@@ -5,10 +5,11 @@ from typing import Any, Unpack
 
 import xarray as xr
 
-from xr_terramind import arrange, embed, estimate
+from xr_terramind import arrange, embed
 from xr_terramind.choices import EmbedKeywords
+from xr_terramind.cube.report import InputReport, PlanReport
 from xr_terramind.explore_methods import ExploreMethods
-from xr_terramind.report import InputReport, PlanReport
+from xr_terramind.inference import estimate
 from xr_terramind.store_methods import StoreMethods
 
 

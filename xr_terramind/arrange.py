@@ -4,12 +4,12 @@ from collections.abc import Hashable
 
 import xarray as xr
 
-from xr_terramind.check import check_cube
-from xr_terramind.cube import arrange_bands
-from xr_terramind.dims import as_dataarray, lone_band, name_band_dim
-from xr_terramind.modalities import modality_of
+from xr_terramind.cube.arrange import arrange_bands
+from xr_terramind.cube.check import check_cube
+from xr_terramind.cube.dims import as_dataarray, lone_band, name_band_dim
+from xr_terramind.cube.report import InputReport
+from xr_terramind.model.modalities import modality_of
 from xr_terramind.options import resolve_options
-from xr_terramind.report import InputReport
 
 Source = xr.DataArray | xr.Dataset
 

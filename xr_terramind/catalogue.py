@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from xr_terramind import hub
-from xr_terramind.modalities import MODALITIES
-from xr_terramind.models import MODELS, model_spec
+from xr_terramind.model import hub
+from xr_terramind.model.modalities import MODALITIES
+from xr_terramind.model.specs import MODELS, model_spec
 from xr_terramind.options import setting
 
 

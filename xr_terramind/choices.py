@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, cast
 
+from xr_terramind.blocks.windows import check_window
 from xr_terramind.errors import EngineError, GridError, did_you_mean, explain
-from xr_terramind.modalities import modality_of
-from xr_terramind.models import PRETRAINING_PX, model_spec
-from xr_terramind.statistics import statistics
-from xr_terramind.windows import check_window
+from xr_terramind.model.modalities import modality_of
+from xr_terramind.model.specs import PRETRAINING_PX, model_spec
+from xr_terramind.model.statistics import statistics
 
 Output = Literal["grid", "windows", "pooled"]
 Clip = tuple[float, float] | Literal["auto"] | None

@@ -7,26 +7,27 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xr_terramind import inference, lazy
-from xr_terramind.attrs import result_attrs
-from xr_terramind.bands import invalid_pixels
-from xr_terramind.check import inspect_cube
+from xr_terramind.blocks.graph import map_blocks
+from xr_terramind.blocks.plan import Plan, plan_resize, plan_windows
+from xr_terramind.blocks.windows import AxisBlock
 from xr_terramind.choices import EmbedOptions
-from xr_terramind.cube import Cube, arrange_cube
-from xr_terramind.device import Runtime, resolve_runtime
+from xr_terramind.cube.arrange import Cube, arrange_cube
+from xr_terramind.cube.bands import invalid_pixels
+from xr_terramind.cube.check import inspect_cube
+from xr_terramind.cube.report import InputReport
+from xr_terramind.cube.values import thin, value_issues
 from xr_terramind.errors import BandError, TerraMindWarning, explain
-from xr_terramind.grid import cells_of, label, pool_grid
-from xr_terramind.hub import download
-from xr_terramind.modalities import Modality, modality_of
-from xr_terramind.models import model_spec
+from xr_terramind.inference.device import Runtime, resolve_runtime
+from xr_terramind.inference.encode import encode_block, encode_resized
+from xr_terramind.inference.engines.pytorch import verify_weights
+from xr_terramind.inference.request import EncodeRequest
+from xr_terramind.model.hub import download
+from xr_terramind.model.modalities import Modality, modality_of
+from xr_terramind.model.specs import model_spec
+from xr_terramind.model.weights import locate
 from xr_terramind.options import resolve_options
-from xr_terramind.plan import Plan, plan_resize, plan_windows
-from xr_terramind.report import InputReport
-from xr_terramind.request import EncodeRequest
-from xr_terramind.torch_runner import verify_weights
-from xr_terramind.values import thin, value_issues
-from xr_terramind.weights import locate
-from xr_terramind.windows import AxisBlock
+from xr_terramind.result.attrs import result_attrs
+from xr_terramind.result.grid import cells_of, label, pool_grid
 
 TASK_NAME = "terramind-embed"
 
@@ -152,12 +153,12 @@ def make_request(cube: Cube, options: EmbedOptions) -> EncodeRequest:
 def _run(cube: Cube, plan: Plan, request: EncodeRequest, options: EmbedOptions) -> tuple[Any, Any]:
     # -> features ([time,] feature, y, x) and valid fraction ([time,] y, x), in NumPy or Dask
     n_features = model_spec(request.model).dim
-    encode = inference.encode_resized if options.fit == "resize" else inference.encode_block
+    encode = encode_resized if options.fit == "resize" else encode_block
     function = partial(check_and_encode, encode=encode, request=request)
     if cube.is_lazy:
         source = cube.data.data
         marked = partial(function, cube_name=source.name)
-        return lazy.map_blocks(source, plan, marked, n_features=n_features, name=TASK_NAME)
+        return map_blocks(source, plan, marked, n_features=n_features, name=TASK_NAME)
     pixels = np.asarray(cube.data.values)
     dated = "time" in cube.data.dims
     encoded = function(pixels if dated else pixels[None], plan.row_blocks[0], plan.col_blocks[0])

@@ -190,7 +190,7 @@ class ExploreMethods:
         ImportError
             Without geopandas.
         """
-        from xr_terramind.explore.points import sample
+        from xr_terramind.explore.sample import sample
 
         return sample(self._obj, points, lon=lon, lat=lat)
 

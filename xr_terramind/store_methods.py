@@ -5,7 +5,7 @@ from typing import Any
 
 import xarray as xr
 
-from xr_terramind import quantize
+from xr_terramind.result import quantize
 
 
 class StoreMethods:
@@ -78,9 +78,9 @@ class StoreMethods:
         >>> embedding.terramind.to_zarr(tempfile.mkdtemp() + "/e.zarr").shape
         (192, 28, 28)
         """
-        from xr_terramind import write
+        from xr_terramind.storage import to_zarr
 
-        return write.to_zarr(
+        return to_zarr.to_zarr(
             self._obj,
             store,
             resume=resume,
@@ -152,7 +152,7 @@ class StoreMethods:
         ImportError
             Without geopandas and pyarrow.
         """
-        from xr_terramind.geoparquet import to_geoparquet
+        from xr_terramind.storage.geoparquet import to_geoparquet
 
         to_geoparquet(self._obj, path)
 
@@ -172,6 +172,6 @@ class StoreMethods:
         GridError
             Where there is no grid, CRS or even spacing; or several dates.
         """
-        from xr_terramind.cog import to_cog
+        from xr_terramind.storage.cog import to_cog
 
         to_cog(self._obj, path)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from xr_terramind.windows import Axis
+from xr_terramind.blocks.windows import Axis
 
 TARGET = Path(__file__).resolve().parents[1] / "images" / "windows.png"
 HEIGHT_PX, WIDTH_PX, WINDOW_PX, PATCH_PX = 384, 608, 224, 16

@@ -46,9 +46,9 @@ def import_without_xarray_tools() -> None:
 
 def request_of(model: str, precision: str, device: str, batch_size: int):
     """Return what a worker needs to know, with random weights."""
-    from xr_terramind.models import MODELS
-    from xr_terramind.request import EncodeRequest
-    from xr_terramind.weights import locate
+    from xr_terramind.inference.request import EncodeRequest
+    from xr_terramind.model.specs import MODELS
+    from xr_terramind.model.weights import locate
 
     key = f"terramind_v1_{model}"
     return EncodeRequest(
@@ -66,7 +66,7 @@ def request_of(model: str, precision: str, device: str, batch_size: int):
 
 def window_flop(model: str) -> float:
     """Count the floating-point operations of one window of 224 px, products only."""
-    from xr_terramind.models import MODELS
+    from xr_terramind.model.specs import MODELS
 
     spec = MODELS[f"terramind_v1_{model}"]
     products = 4 * spec.dim**2 + (3 if spec.gated else 2) * spec.dim * spec.hidden
@@ -108,7 +108,7 @@ def matrix_flop_per_s(dtype: torch.dtype, device: str) -> float:
 
 def encoder_rate(request, device: str) -> float:
     """Return windows a second of the encoder alone."""
-    from xr_terramind.runner import runner_for
+    from xr_terramind.inference.loaded import runner_for
 
     runner = runner_for(request)
     images = torch.randn(request.batch_size, 12, 224, 224, device=device).to(runner.dtype)
@@ -122,8 +122,8 @@ def encoder_rate(request, device: str) -> float:
 
 def host_rate(request, device: str, n_windows: int) -> float:
     """Return windows a second of one block after another, from host memory and back."""
-    from xr_terramind.inference import encode_block
-    from xr_terramind.windows import Axis
+    from xr_terramind.blocks.windows import Axis
+    from xr_terramind.inference.encode import encode_block
 
     pixels = random_pixels((n_windows, 12, 224, 224))
     axis = Axis(224, 224, 224).block(0, 1, per_window=False)
@@ -132,7 +132,7 @@ def host_rate(request, device: str, n_windows: int) -> float:
 
 def upload_seconds(request, device: str, n_windows: int) -> float:
     """Return how long the raw windows alone take to the device."""
-    from xr_terramind.runner import runner_for
+    from xr_terramind.inference.loaded import runner_for
 
     streams = runner_for(request).streams
     buffer = streams.host_buffer((request.batch_size, 12, 224, 224), np.dtype(np.uint16))
@@ -149,10 +149,10 @@ def upload_seconds(request, device: str, n_windows: int) -> float:
 
 def tile_seconds(request, edge_px: int, n_threads: int) -> float:
     """Return how long one tile takes as Dask runs it: in blocks, on several threads."""
-    from xr_terramind.inference import encode_block
-    from xr_terramind.lazy import map_blocks
-    from xr_terramind.models import MODELS
-    from xr_terramind.plan import plan_windows
+    from xr_terramind.blocks.graph import map_blocks
+    from xr_terramind.blocks.plan import plan_windows
+    from xr_terramind.inference.encode import encode_block
+    from xr_terramind.model.specs import MODELS
 
     cube = da.from_array(random_pixels((1, 12, edge_px, edge_px)), chunks=(1, 12, 1120, 1120))
     plan = plan_windows((1, edge_px, edge_px), window_px=224, overlap_px=0, pixel_bytes=24)
@@ -182,8 +182,8 @@ def terratorch_like_rate(model: str, device: str, batch_size: int) -> float:
     That is how TerraTorch 1.2 runs it; TerraTorch itself is measured where it is installed, by
     throughput.py on a CPU.
     """
-    from xr_terramind.encoder import Attention
-    from xr_terramind.torch_runner import load_encoder
+    from xr_terramind.inference.engines.pytorch import load_encoder
+    from xr_terramind.model.encoder import Attention
 
     encoder = load_encoder(request_of(model, "float32", device, batch_size)).to(device)
     fused = Attention.forward
@@ -217,7 +217,7 @@ def print_row(cells: Sequence[object]) -> None:
 
 def precisions_of(device: str) -> list[str]:
     """Return the number formats worth measuring on a device."""
-    from xr_terramind.device import fastest_precision
+    from xr_terramind.inference.device import fastest_precision
 
     return list(dict.fromkeys([fastest_precision(device), "float32"]))
 

@@ -29,10 +29,10 @@ def write_weights(folder: Path, key: str = SMALL) -> Path:
     """Write a checkpoint of seeded random weights that both load."""
     import torch
 
-    from xr_terramind.encoder import TerraMindEncoder
-    from xr_terramind.modalities import MODALITIES
-    from xr_terramind.models import MODELS
-    from xr_terramind.random_weights import random_weights
+    from xr_terramind.model.encoder import TerraMindEncoder
+    from xr_terramind.model.modalities import MODALITIES
+    from xr_terramind.model.random_weights import random_weights
+    from xr_terramind.model.specs import MODELS
 
     with torch.device("meta"):
         encoder = TerraMindEncoder(MODELS[key], MODALITIES["S2L2A"].embedding, 12)

@@ -35,9 +35,9 @@ def gflop_per_window(key: str = SMALL) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from xr_terramind.encoder import TerraMindEncoder
-    from xr_terramind.modalities import MODALITIES
-    from xr_terramind.models import MODELS
+    from xr_terramind.model.encoder import TerraMindEncoder
+    from xr_terramind.model.modalities import MODALITIES
+    from xr_terramind.model.specs import MODELS
 
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), torch.inference_mode(), counter:

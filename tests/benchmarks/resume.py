@@ -39,7 +39,7 @@ def write(store: str, size_px: int, log: str) -> None:
     import dask.array as da
 
     import xr_terramind as xtm
-    import xr_terramind.plan as plan
+    import xr_terramind.blocks.plan as plan
 
     edge = BLOCK_PX // WINDOW_PX
     plan.MIN_BATCH = edge**2

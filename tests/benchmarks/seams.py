@@ -31,8 +31,8 @@ import xarray as xr  # isort: skip
 
 import xr_terramind as xtm  # isort: skip
 from xr_terramind.errors import TerraMindWarning  # isort: skip
-from xr_terramind.models import PATCH_PX  # isort: skip
-from xr_terramind.windows import Axis  # isort: skip
+from xr_terramind.model.specs import PATCH_PX  # isort: skip
+from xr_terramind.blocks.windows import Axis  # isort: skip
 
 WINDOW_PX = 224
 OVERLAPS_PX = (0, 32, 64, 96)

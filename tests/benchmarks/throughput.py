@@ -51,10 +51,10 @@ def engine(weights: str, passes: int) -> float:
     import numpy as np
 
     import xr_terramind as xtm
-    from xr_terramind.models import MODELS
-    from xr_terramind.request import EncodeRequest
-    from xr_terramind.runner import runner_for
-    from xr_terramind.weights import locate
+    from xr_terramind.inference.loaded import runner_for
+    from xr_terramind.inference.request import EncodeRequest
+    from xr_terramind.model.specs import MODELS
+    from xr_terramind.model.weights import locate
 
     found = locate(weights, MODELS[SMALL])
     request = EncodeRequest(model=SMALL, modality="S2L2A", weights=found, clip=(0.0, 10000.0))

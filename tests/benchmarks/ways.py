@@ -45,8 +45,8 @@ def openvino(encoder: Any, images: Any, weights: str) -> Forward:
     """What `engine="openvino"` runs, with normalising left out."""
     import numpy as np
 
-    from xr_terramind.device import Runtime
-    from xr_terramind.engines.openvino import OpenVinoRunner
+    from xr_terramind.inference.device import Runtime
+    from xr_terramind.inference.engines.openvino import OpenVinoRunner
 
     request = request_of(weights)
     runner = OpenVinoRunner(request, Runtime("openvino", "cpu", "float32"), 0)
@@ -85,9 +85,9 @@ WAYS = {
 
 def request_of(weights: str) -> Any:
     """Return what a worker would be told, with normalising left out."""
-    from xr_terramind.models import MODELS
-    from xr_terramind.request import EncodeRequest
-    from xr_terramind.weights import locate
+    from xr_terramind.inference.request import EncodeRequest
+    from xr_terramind.model.specs import MODELS
+    from xr_terramind.model.weights import locate
 
     found = locate(weights, MODELS[SMALL])
     return EncodeRequest(model=SMALL, modality="S2L2A", weights=found, normalize="none")
@@ -98,7 +98,7 @@ def run(name: str, weights: str) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from xr_terramind.torch_runner import load_encoder
+    from xr_terramind.inference.engines.pytorch import load_encoder
 
     encoder = load_encoder(request_of(weights))
     images = torch.randn(N_WINDOWS, 12, 224, 224, generator=torch.Generator().manual_seed(0))

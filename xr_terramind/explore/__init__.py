@@ -1,12 +1,7 @@
-"""Embeddings -> pictures, maps and tables.
+"""Embeddings looked at: pictures, maps, tables.
 
-======================  ==========================================================================
-`cells`                 embeddings as rows of vectors, and rows as maps again
-`rgb`                   principal components as colours
-`cosines`               of vectors; whether embeddings may be compared
-`similarity`, `change`  to a place or a vector; of one date to another
-`cluster`               k-means
-`places`, `points`      which cell holds a place; the vectors at points
-`classify`              classes learned from points, and by `cross_validation` how well
-======================  ==========================================================================
+`vectors` treats an embedding as rows of vectors, and rows as maps again. `rgb` shows principal
+components as colours; `cosines` compares vectors, `similarity` with a place, `change` with another
+date; `cluster` groups them. `sample` returns the vectors at points, `classify` learns classes from
+labelled ones, and `cross_validation` says how well.
 """

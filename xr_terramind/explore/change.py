@@ -7,15 +7,15 @@ import numpy as np
 import xarray as xr
 from dask.base import is_dask_collection
 
+from xr_terramind.cube.geometry import crs_of
 from xr_terramind.errors import GridError, explain
-from xr_terramind.explore.cells import as_map, check_grid, made_by
 from xr_terramind.explore.cosines import (
     check_comparable,
     check_shared_dims,
     one_less_cosine,
     whole_vectors,
 )
-from xr_terramind.geometry import crs_of
+from xr_terramind.explore.vectors import as_map, check_grid, made_by
 
 _SAME_PLACE = 0.01  # of a step
 

@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from xr_terramind.errors import EngineError, GridError, TerraMindWarning, did_you_mean, explain
-from xr_terramind.explore.cells import check_grid, map_vectors
 from xr_terramind.explore.cross_validation import Examples, cross_validate
-from xr_terramind.explore.points import find_cells, import_geopandas, vectors_at
+from xr_terramind.explore.sample import find_cells, import_geopandas, vectors_at
+from xr_terramind.explore.vectors import check_grid, map_vectors
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xr_terramind.errors import EngineError, GridError, explain
-from xr_terramind.explore.cells import (
+from xr_terramind.explore.vectors import (
     check_grid,
     made_by,
     map_vectors,

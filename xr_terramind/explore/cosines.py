@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from xr_terramind.errors import GridError, explain
-from xr_terramind.explore.cells import same_features
+from xr_terramind.explore.vectors import same_features
 
 _COMPARABLE = ("model_key", "modality", "layer_index", "normalization", "weights_sha256")
 

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from xr_terramind.errors import TerraMindWarning, explain
-from xr_terramind.explore.places import cell_borders
+from xr_terramind.result.cells import cell_borders
 
 MAX_FOLDS = 5
 

@@ -9,16 +9,16 @@ from dask.base import is_dask_collection
 from pyproj import Transformer
 from pyproj.exceptions import CRSError
 
+from xr_terramind.cube.geometry import crs_of
 from xr_terramind.errors import GridError, explain
-from xr_terramind.explore.cells import as_map, check_grid, has_data, made_by
 from xr_terramind.explore.cosines import (
     check_comparable,
     check_shared_dims,
     cosines,
     whole_vectors,
 )
-from xr_terramind.explore.places import cell_borders, cells_at
-from xr_terramind.geometry import crs_of
+from xr_terramind.explore.vectors import as_map, check_grid, has_data, made_by
+from xr_terramind.result.cells import cell_borders, cells_at
 
 _PLACE = "place"
 

@@ -1,0 +1,45 @@
+"""The order of blocks: reading waits for what is under way, so that memory stays flat."""
+
+from dask._task_spec import Task, TaskRef
+from dask.local import get_sync
+
+from xr_terramind.blocks.order import first_uses, in_reading_order
+from xr_terramind.blocks.run import one_after_another
+
+N_BLOCKS = 12
+
+
+def graph_of(log):
+    """Blocks that need one chunk of their own and the next one's; each says when it is done."""
+
+    def note(what, number, *_):
+        log.append((what, number))
+
+    chunks = {("chunk", i): Task(("chunk", i), note, "read", i) for i in range(N_BLOCKS + 1)}
+    blocks = {
+        ("block", i): Task(
+            ("block", i), note, "written", i, TaskRef(("chunk", i)), TaskRef(("chunk", i + 1))
+        )
+        for i in range(N_BLOCKS)
+    }
+    return chunks | blocks
+
+
+def test_no_chunk_is_read_before_the_blocks_far_ahead_are_written():
+    for ahead in (1, 2, 5):
+        log = []
+        nodes = graph_of(log)
+        keys = [("block", i) for i in range(N_BLOCKS)]
+        get_sync(one_after_another(keys, nodes, retries=0, ahead=ahead), keys)
+        assert len(log) == len(nodes)
+        for at, (what, number) in enumerate(log):
+            first_block = max(number - 1, 0)
+            if what == "read":
+                assert {("written", i) for i in range(first_block - ahead + 1)} <= set(log[:at])
+
+
+def test_blocks_follow_the_last_chunk_that_they_need():
+    nodes = graph_of([])
+    keys = [("block", i) for i in range(N_BLOCKS)]
+    assert in_reading_order(keys[::-1], nodes) == keys
+    assert first_uses(keys, nodes)[("chunk", 3)] == 2

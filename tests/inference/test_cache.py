@@ -1,0 +1,456 @@
+"""The cache: what is costly to make is made once, and nothing broken is ever used."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+
+import xr_terramind as xtm
+from tests.support.cubes import embed, scene
+from xr_terramind.inference import loaded
+from xr_terramind.inference.device import import_openvino
+from xr_terramind.inference.engines import cache
+from xr_terramind.inference.engines import openvino as engine
+from xr_terramind.inference.engines.cache import ABANDONED_S, cache_folder, kept
+
+KIND = "numbers"
+FACTS = {"model": "tiny", "layer": "-1"}
+CONTENT = {"a.bin": bytes(range(256)) * 40, "b.xml": b"<net/>"}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    """A cache of its own for each test, and temporary files where they can be counted."""
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "cache"
+
+
+def write(folder: Path) -> None:
+    assert not list(folder.iterdir())
+    for name, data in CONTENT.items():
+        (folder / name).write_bytes(data)
+
+
+@pytest.fixture
+def make() -> Mock:
+    """Writes CONTENT, and knows how often it had to."""
+    return Mock(side_effect=write)
+
+
+def content(entry: Path) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes() for path in entry.iterdir() if path.name != "manifest.json"
+    }
+
+
+def files_under(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+# Made once, found by facts
+
+
+def test_an_entry_is_made_once_and_then_found(folder, make):
+    entry = kept(KIND, FACTS, make)
+    assert content(entry) == CONTENT
+    assert entry.is_relative_to(folder / KIND)
+    assert kept(KIND, dict(reversed(FACTS.items())), make) == entry
+    assert make.call_count == 1
+    assert list((folder / KIND).iterdir()) == [entry]  # no workshop is left
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{**FACTS, "layer": "3"}, {**FACTS, "more": ""}, {"model": "tiny"}, {"layer": "tiny"}, {}],
+)
+def test_other_facts_are_another_entry(make, facts):
+    first = kept(KIND, FACTS, make)
+    assert kept(KIND, facts, make) != first
+    assert make.call_count == 2
+    assert content(first) == CONTENT
+
+
+def test_another_kind_is_another_entry(make):
+    assert kept(KIND, FACTS, make) != kept("letters", FACTS, make)
+    assert make.call_count == 2
+
+
+def test_the_manifest_says_what_the_entry_depends_on(make):
+    entry = kept(KIND, FACTS, make)
+    manifest = json.loads((entry / "manifest.json").read_text())
+    assert manifest["facts"] == FACTS
+    assert set(manifest["files"]) == set(CONTENT)
+
+
+# Broken entries are made again
+
+
+def _flip_a_bit(entry: Path) -> None:
+    path = entry / "a.bin"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _cut(name: str):
+    return lambda entry: (entry / name).write_bytes((entry / name).read_bytes()[:-3])
+
+
+def _manifest(text: str | bytes):
+    data = text if isinstance(text, bytes) else text.encode()
+    return lambda entry: (entry / "manifest.json").write_bytes(data)
+
+
+def _of_no_files(entry: Path) -> None:
+    for name in CONTENT:
+        (entry / name).unlink()
+    _manifest(json.dumps({"facts": FACTS, "files": {}}))(entry)
+
+
+def _a_file_in_its_place(entry: Path) -> None:
+    for path in entry.iterdir():
+        path.unlink()
+    entry.rmdir()
+    entry.write_text("no folder")
+
+
+DAMAGE = {
+    "a file cut short": _cut("a.bin"),
+    "a file emptied": lambda entry: (entry / "b.xml").write_bytes(b""),
+    "a bit flipped": _flip_a_bit,
+    "a file removed": lambda entry: (entry / "b.xml").unlink(),
+    "a file added": lambda entry: (entry / "c").write_text(""),
+    "a file renamed": lambda entry: (entry / "b.xml").rename(entry / "c.xml"),
+    "a folder added": lambda entry: (entry / "c").mkdir(),
+    "a folder for a file": lambda entry: ((entry / "b.xml").unlink(), (entry / "b.xml").mkdir()),
+    "manifest missing": lambda entry: (entry / "manifest.json").unlink(),
+    "manifest torn": _cut("manifest.json"),
+    "manifest empty": _manifest(""),
+    "manifest not text": _manifest(b"\xff\xfe\x00"),
+    "manifest null": _manifest("null"),
+    "manifest a number": _manifest("3"),
+    "manifest a list": _manifest("[1]"),
+    "manifest a text": _manifest('"facts"'),
+    "manifest without facts": _manifest('{"files": {}}'),
+    "manifest without files": _manifest(json.dumps({"facts": FACTS})),
+    "manifest too deep": _manifest("[" * 200_000),
+    "manifest of other facts": _manifest(json.dumps({"facts": {}, "files": {}})),
+    "nothing but a manifest of no files": _of_no_files,
+    "a file in the entry's place": _a_file_in_its_place,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_what_is_not_as_it_was_made_is_made_again(folder, make, damage):
+    entry = kept(KIND, FACTS, make)
+    damage(entry)
+    assert content(kept(KIND, FACTS, make)) == CONTENT
+    assert make.call_count == 2
+    assert kept(KIND, FACTS, make) == entry
+    assert make.call_count == 2
+    assert list((folder / KIND).iterdir()) == [entry]
+
+
+def test_what_killed_processes_left_is_removed_after_a_day(folder, make):
+    (folder / KIND).mkdir(parents=True)
+    left, under_way = folder / KIND / ".abc-1", folder / KIND / ".abc-2"
+    for workshop in (left, under_way):
+        (workshop / "new").mkdir(parents=True)
+        (workshop / "new" / "torn").write_bytes(b"half")
+    yesterday = time.time() - ABANDONED_S - 60
+    os.utime(left, (yesterday, yesterday))
+    kept(KIND, FACTS, make)
+    assert not left.exists() and under_way.exists()
+
+
+def test_an_entry_of_other_facts_under_the_same_name_is_not_taken(make):
+    entry = kept(KIND, FACTS, make)
+    other = kept(KIND, {"model": "base"}, make)
+    for path in entry.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    kept(KIND, {"model": "base"}, make)
+    assert make.call_count == 3
+
+
+# Several at once
+
+RACE = """
+import os, sys, time, warnings
+from pathlib import Path
+from xr_terramind.inference.engines.cache import kept
+warnings.simplefilter("error")
+place, n_processes = Path(sys.argv[1]), int(sys.argv[2])
+
+def make(folder):
+    (folder / "a.bin").write_bytes(bytes(range(256)) * 40)
+    # All are in the middle at once, and then leave it at once.
+    (place / str(os.getpid())).touch()
+    while len(list(place.iterdir())) < n_processes:
+        time.sleep(0.002)
+    (folder / "b.xml").write_bytes(b"<net/>")
+
+entry = kept("numbers", {"model": "tiny", "layer": "-1"}, make)
+assert (entry / "a.bin").read_bytes() == bytes(range(256)) * 40
+assert (entry / "b.xml").read_bytes() == b"<net/>"
+print(entry)
+"""
+
+
+def python(code: str, *arguments: object, **options: object) -> subprocess.Popen:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, **options)
+
+
+def outcomes(started: list[subprocess.Popen]) -> set[str]:
+    """What all of them printed; none failed."""
+    printed = set()
+    for process in started:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        printed.add(out.strip())
+    return printed
+
+
+@pytest.mark.parametrize("start", ["nothing", "a broken entry"])
+def test_processes_that_make_the_same_at_once_all_get_a_whole_entry(folder, tmp_path, make, start):
+    if start == "a broken entry":
+        _flip_a_bit(kept(KIND, FACTS, make))
+    place = tmp_path / "place"
+    place.mkdir()
+    printed = outcomes([python(RACE, place, 4) for _ in range(4)])
+    assert len(printed) == 1
+    entry = Path(printed.pop())
+    assert kept(KIND, FACTS, make) == entry
+    assert make.call_count == (start != "nothing")
+    assert list((folder / KIND).iterdir()) == [entry]
+
+
+@pytest.mark.parametrize("stage", ["has moved the broken one away", "is done"])
+def test_a_broken_entry_that_another_process_mends_first(folder, make, monkeypatch, stage):
+    entry = kept(KIND, FACTS, make)
+    _flip_a_bit(entry)
+    rename, aside = os.rename, folder / KIND / ".aside"
+
+    def late(old, new):
+        if Path(old) == entry:  # ours is about to make room
+            monkeypatch.setattr(os, "rename", rename)
+            rename(entry, aside)
+            if stage == "is done":
+                kept(KIND, FACTS, make)
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", late)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kept(KIND, FACTS, make) == entry
+    assert content(entry) == CONTENT
+
+
+def test_threads_that_make_the_same_at_once_all_get_a_whole_entry(folder, make):
+    def slow(workshop: Path) -> None:
+        time.sleep(0.05)
+        write(workshop)
+
+    def ask(_: int) -> Path:
+        return kept(KIND, FACTS, slow)
+
+    with ThreadPoolExecutor(8) as threads:
+        found = set(threads.map(ask, range(16)))
+    assert len(found) == 1
+    assert kept(KIND, FACTS, make) in found
+    assert make.call_count == 0
+    assert content(found.pop()) == CONTENT
+
+
+# What is left when making goes wrong
+
+DIES = """
+import os, sys
+from pathlib import Path
+from xr_terramind.inference.engines.cache import kept
+
+def make(folder):
+    (folder / "a.bin").write_bytes(bytes(range(256)) * 40)
+    print("half", flush=True)
+    sys.stdin.read()
+
+kept("numbers", {"model": "tiny", "layer": "-1"}, make)
+"""
+
+
+def test_what_a_killed_process_left_does_not_count(folder, make):
+    process = python(DIES, stdin=subprocess.PIPE)
+    assert process.stdout.readline() == "half\n"
+    process.kill()
+    process.communicate(timeout=60)
+    entry = kept(KIND, FACTS, make)
+    assert make.call_count == 1
+    assert content(entry) == CONTENT
+    # What it had begun is hidden, and no entry.
+    assert [path for path in (folder / KIND).iterdir() if not path.name.startswith(".")] == [entry]
+
+
+@pytest.mark.filterwarnings("ignore::xr_terramind.TerraMindWarning")
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("bad weights"), FileNotFoundError("weights are gone"), KeyboardInterrupt()],
+    ids=lambda error: type(error).__name__,
+)
+def test_making_that_fails_leaves_nothing(folder, tmp_path, make, error):
+    def fail(workshop: Path) -> None:
+        (workshop / "a.bin").write_bytes(b"half")
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        kept(KIND, FACTS, fail)
+    assert raised.value is error
+    assert not list((folder / KIND).iterdir())
+    assert not list((tmp_path / "temporary").iterdir())
+    assert content(kept(KIND, FACTS, make)) == CONTENT
+
+
+def test_making_that_fails_leaves_the_entries_that_are_there(make):
+    def fail(workshop: Path) -> None:
+        raise ValueError
+
+    entry = kept(KIND, FACTS, make)
+    with pytest.raises(ValueError):
+        kept(KIND, {"model": "base"}, fail)
+    assert kept(KIND, FACTS, make) == entry
+    assert make.call_count == 1
+
+
+# Where the cache is
+
+
+@pytest.mark.parametrize("at", ["cache", "kind"])
+def test_a_cache_that_cannot_be_written_warns_and_works(folder, make, at):
+    # Permissions do not stop root: a file stands where a folder should.
+    if at == "kind":
+        folder.mkdir()
+    (folder if at == "cache" else folder / KIND).write_text("in the way")
+    with pytest.warns(xtm.TerraMindWarning, match=f"{cache.VARIABLE}"):
+        entry = kept(KIND, FACTS, make)
+    assert content(entry) == CONTENT
+    assert make.call_count == 1
+    assert not entry.is_relative_to(folder)
+
+
+def test_a_process_without_a_cache_cleans_up_after_itself(folder, tmp_path):
+    folder.write_text("in the way")
+    code = RACE.replace('"error"', '"ignore"')
+    place = tmp_path / "place"
+    place.mkdir()
+    outcomes([python(code, place, 1)])
+    assert files_under(tmp_path / "temporary") == []
+
+
+def test_the_variable_may_start_at_home(tmp_path, monkeypatch, make):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.setenv(cache.VARIABLE, "~/some/cache")
+    assert cache_folder() == tmp_path / "home/some/cache"
+    assert kept(KIND, FACTS, make).is_relative_to(tmp_path / "home/some/cache")
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_the_variable_it_is_the_users_cache(monkeypatch, value):
+    monkeypatch.delenv(cache.VARIABLE)
+    if value is not None:
+        monkeypatch.setenv(cache.VARIABLE, value)
+    assert cache_folder().is_absolute()
+    assert cache_folder().name == "xr_terramind"
+    assert not cache_folder().is_relative_to(Path.cwd())
+
+
+# Through the engine
+
+CHOSEN = {"engine": "openvino", "window_size": 224}
+
+
+@pytest.fixture
+def forget():
+    """Load encoders anew, as another process would."""
+    loaded._load_runner.cache_clear()
+    yield loaded._load_runner.cache_clear
+    loaded._load_runner.cache_clear()
+
+
+@pytest.fixture
+def conversions(monkeypatch) -> list[Path]:
+    found = []
+    convert = engine.convert
+
+    def counted(request, window_px, workshop):
+        found.append(workshop)
+        convert(request, window_px, workshop)
+
+    monkeypatch.setattr(engine, "convert", counted)
+    return found
+
+
+def entries(folder: Path) -> list[Path]:
+    return sorted(folder.glob("openvino/[!.]*"))
+
+
+def test_a_broken_encoder_is_converted_again(folder, forget, conversions):
+    expected = embed(scene(), **CHOSEN)
+    (entry,) = entries(folder)
+    whole = content(entry)
+
+    binary = entry / "encoder.bin"
+    os.truncate(binary, binary.stat().st_size // 2)
+    forget()
+    np.testing.assert_allclose(embed(scene(), **CHOSEN), expected, atol=1e-6)
+    assert content(entry)["encoder.bin"] == whole["encoder.bin"]
+
+    text = bytearray((entry / "encoder.xml").read_bytes())
+    text[len(text) // 2] ^= 1
+    (entry / "encoder.xml").write_bytes(text)
+    forget()
+    np.testing.assert_allclose(embed(scene(), **CHOSEN), expected, atol=1e-6)
+    assert len(conversions) == 3
+
+    forget()
+    np.testing.assert_array_equal(embed(scene(), **CHOSEN), expected)
+    assert len(conversions) == 3
+    assert entries(folder) == [entry]
+
+
+def test_other_versions_convert_again(folder, forget, conversions, monkeypatch):
+    expected = embed(scene(), **CHOSEN)
+    for name in ("xr_terramind.inference.engines.openvino.__version__", "openvino.__version__"):
+        monkeypatch.setattr(name, "0.0.1")
+        forget()
+        np.testing.assert_allclose(embed(scene(), **CHOSEN), expected, atol=1e-6)
+    assert len(conversions) == len(entries(folder)) == 3
+
+
+def test_a_disk_without_room_for_the_encoder_warns_and_works(folder, forget, monkeypatch):
+    openvino = import_openvino()
+    save = openvino.save_model
+
+    def without_room(model, path, **options):
+        if Path(path).is_relative_to(folder):
+            # What OpenVINO says where a write fails, as with a limit on the size of files.
+            raise RuntimeError("basic_ios::clear: iostream error")
+        save(model, path, **options)
+
+    monkeypatch.setattr(openvino, "save_model", without_room)
+    with pytest.warns(xtm.TerraMindWarning, match=cache.VARIABLE):
+        found = embed(scene(), **CHOSEN)
+    np.testing.assert_allclose(found, embed(scene(), engine="torch", window_size=224), atol=1e-4)
+    assert files_under(folder) == []

@@ -1,0 +1,168 @@
+"""Running the model: runner once, batches that shrink, pixels as they come."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+import xr_terramind as xtm
+from xr_terramind.inference import loaded
+from xr_terramind.inference.device import resolve_runtime
+from xr_terramind.inference.encode import footprint_share
+from xr_terramind.inference.engines import pytorch
+from xr_terramind.inference.loaded import runner_for
+from xr_terramind.inference.request import EncodeRequest
+from xr_terramind.model.modalities import MODALITIES
+from xr_terramind.model.specs import MODELS
+from xr_terramind.model.weights import locate
+
+QUICK = {"model": "terramind_v1_tiny", "weights": "random"}
+
+
+def request(**changes) -> EncodeRequest:
+    weights = locate("random", MODELS["terramind_v1_tiny"])
+    base = {"model": "terramind_v1_tiny", "modality": "S2L2A", "weights": weights}
+    return EncodeRequest(**{**base, **changes})
+
+
+@pytest.fixture
+def fresh_cache():
+    loaded._load_runner.cache_clear()
+    yield
+    loaded._load_runner.cache_clear()
+
+
+def test_one_load_under_many_threads(monkeypatch, fresh_cache):
+    loads = []
+    read = pytorch.read_weights
+
+    def counted(*args):
+        loads.append(threading.get_ident())
+        return read(*args)
+
+    monkeypatch.setattr(pytorch, "read_weights", counted)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: runner_for(request(engine="torch")), range(32)))
+    assert len(loads) == 1
+    assert all(one is found[0] for one in found)
+
+
+def test_cubes_that_differ_in_nodata_and_orientation_share_a_model(fresh_cache):
+    assert runner_for(request()) is runner_for(request(nodata=(-1.0,), flip_y=True, batch_size=3))
+    assert runner_for(request()) is not runner_for(request(layer=3))
+
+
+def scarce_memory(monkeypatch, most: int, error: Exception) -> list[int]:
+    """Let the tiny model fail on batches larger than `most`; return the sizes that it saw."""
+    runner = runner_for(request(device="cpu", precision="float32", engine="torch"))
+    runner.batch_limit = None
+    encode, seen = runner.encoder, []
+
+    def limited(pixels):
+        seen.append(len(pixels))
+        if len(pixels) > most:
+            raise error
+        return encode(pixels)
+
+    monkeypatch.setattr(runner, "encoder", limited)
+    return seen
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:115] DefaultCPUAllocator: can't allocate memory"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, fresh_cache, error):
+    scene = xtm.sample_scene(size_px=672)
+    expected = scene.terramind.embed(engine="torch", **QUICK)
+    seen = scarce_memory(monkeypatch, 2, error)
+    result = scene.terramind.embed(batch_size=8, engine="torch", **QUICK)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+    # Nine in two batches, of which one is gathered while the other runs; then the smaller size is
+    # remembered.
+    assert seen == [5, 4, 2, 2, 2, 2, 1]
+
+
+def test_too_little_memory_for_one_window_is_an_error(monkeypatch, fresh_cache):
+    scene = xtm.sample_scene(size_px=448)
+    scarce_memory(monkeypatch, 0, OUT_OF_MEMORY[0])
+    with pytest.raises(xtm.EngineError, match="single window"):
+        scene.terramind.embed(batch_size=4, engine="torch", **QUICK)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch, fresh_cache):
+    scene = xtm.sample_scene(size_px=224)
+    seen = scarce_memory(monkeypatch, 0, RuntimeError("a kernel failed"))
+    with pytest.raises(RuntimeError, match="a kernel failed"):
+        scene.terramind.embed(engine="torch", **QUICK)
+    assert seen == [1]
+
+
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", ">i2", ">f4",
+              "float16", "float32", "float64"]
+)  # fmt: skip
+def test_every_numeric_dtype_gives_the_same(dtype):
+    scene = (xtm.sample_scene(size_px=224) // 40).astype("int16")
+    expected = scene.terramind.embed(**QUICK)
+    result = scene.astype(dtype).terramind.embed(**QUICK)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_windows_without_a_valid_pixel_are_not_run(monkeypatch, fresh_cache):
+    scene = xtm.sample_scene(size_px=672)
+    scene[:, :448] = 0
+    seen = scarce_memory(monkeypatch, 99, MemoryError())
+    scene.terramind.embed(batch_size=9, engine="torch", **QUICK)
+    assert seen == [3]
+
+
+def test_pixels_are_clipped_before_normalisation():
+    scene = xtm.sample_scene(size_px=224).astype("int32")
+    bright = scene.where(scene < 2000, scene * 10)
+    clipped = bright.clip(0, 10000)
+    np.testing.assert_array_equal(
+        bright.terramind.embed(**QUICK), clipped.terramind.embed(clip=None, **QUICK)
+    )
+    wide = bright.terramind.embed(clip=None, **QUICK)
+    assert float(abs(wide - clipped.terramind.embed(**QUICK)).max()) > 0.1
+
+
+def test_raw_takes_pixels_that_were_normalised_by_hand():
+    scene = xtm.sample_scene(size_px=224).astype("float32")
+    mean, std = (np.array(n)[:, None, None] for n in MODALITIES["S2L2A"].statistics["v1"])
+    by_hand = ((scene - mean) / std).astype("float32")
+    result = by_hand.terramind.embed(normalize="raw", clip=None, **QUICK)
+    assert result.attrs["normalization"] == "raw"
+    np.testing.assert_allclose(result, scene.terramind.embed(**QUICK), atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_keeps_the_direction_of_every_token(precision):
+    scene = xtm.sample_scene(size_px=224)
+    exact = scene.terramind.embed(**QUICK)
+    half = scene.terramind.embed(precision=precision, **QUICK)
+    assert half.attrs["precision"] == precision and half.dtype == np.float32
+    cosine = (exact * half).sum("feature") / np.sqrt(
+        (exact**2).sum("feature") * (half**2).sum("feature")
+    )
+    assert float(cosine.min()) > 0.999
+
+
+def test_auto_is_float32_on_a_cpu():
+    assert resolve_runtime("auto", "cpu", "auto") == ("openvino", "cpu", "float32")
+    assert resolve_runtime("torch", "cpu", "auto") == ("torch", "cpu", "float32")
+
+
+def test_footprints_share_pixels_by_area():
+    valid = np.zeros((5, 4), bool)
+    valid[0] = True
+    share = footprint_share(valid, 2)
+    np.testing.assert_allclose(share, [[0.4, 0.4], [0, 0]])
+    assert footprint_share(np.ones((3, 7), bool), 4) == pytest.approx(np.ones((4, 4)))

@@ -1,0 +1,263 @@
+"""Equal to TerraTorch: names, shapes, statistics, hub files and numbers."""
+
+import numpy as np
+import pytest
+import rioxarray
+import torch
+import xarray as xr
+
+import xr_terramind as xtm
+from xr_terramind.model.encoder import TerraMindEncoder
+from xr_terramind.model.modalities import MODALITIES
+from xr_terramind.model.specs import MODELS
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # TerraTorch's own, as it builds models
+
+TOLERANCE = 1e-4
+CHIP = "38D_378R_2_3.tif"
+FOLDER = {"RGB": "S2RGB", "S1GRD": "S1RTC"}  # no GRD chip: RTC is backscatter in dB as well
+
+
+def build(registry, key: str, modality: str, seed: int = 7):
+    """Build TerraTorch's model with seeded weights, none of them trivial (0 or 1)."""
+    torch.manual_seed(seed)
+    model = registry.build(key, modalities=[modality]).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim == 1 or name.endswith("mod_emb"):
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def save(model, folder) -> str:
+    path = folder / "weights.pt"
+    torch.save(model.state_dict(), path)
+    return str(path)
+
+
+def reference(model, pixels: np.ndarray, key: str, modality: str, layer: int = -1) -> np.ndarray:
+    """Clip and normalise as the contract says, then TerraTorch: (window, feature, row, column)."""
+    mode = MODALITIES[modality]
+    mean, std = (
+        np.array(numbers, np.float32)[:, None, None]
+        for numbers in mode.statistics[MODELS[key].statistics]
+    )
+    values = pixels.astype(np.float32)
+    if mode.clip:
+        values = values.clip(*mode.clip)
+    with torch.inference_mode():
+        tokens = model({modality: torch.from_numpy((values - mean) / std)})[layer].numpy()
+    side = pixels.shape[-1] // 16
+    return tokens.reshape(len(pixels), side, side, -1).transpose(0, 3, 1, 2)
+
+
+def chip(examples, modality: str) -> xr.DataArray:
+    return rioxarray.open_rasterio(examples / FOLDER.get(modality, modality) / CHIP)
+
+
+def difference(embedding: xr.DataArray, expected: np.ndarray) -> float:
+    assert embedding.shape == expected.shape
+    assert np.abs(expected).max() > 0.5  # a comparison of zeros would prove nothing
+    return float(np.abs(embedding.values - expected).max())
+
+
+@pytest.fixture(scope="module", params=list(MODELS))
+def shapes_of_all_modalities(request, registry):
+    """One model of each size with all six modalities; only its names and shapes are kept."""
+    model = registry.build(request.param, modalities=list(MODALITIES))
+    return request.param, {name: value.shape for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("modality", list(MODALITIES))
+def test_state_dict_names_and_shapes(shapes_of_all_modalities, modality):
+    key, shapes = shapes_of_all_modalities
+    mode = MODALITIES[modality]
+    with torch.device("meta"):
+        ours = TerraMindEncoder(MODELS[key], mode.embedding, len(mode.bands)).state_dict()
+    others = [m.embedding for m in MODALITIES.values() if m is not mode]
+    expected = {
+        name: shape
+        for name, shape in shapes.items()
+        if not any(name.startswith(f"encoder_embeddings.{other}.") for other in others)
+    }
+    assert {name: value.shape for name, value in ours.items()} == expected
+
+
+@pytest.mark.parametrize("modality", list(MODALITIES))
+def test_parameters_are_counted_right(shapes_of_all_modalities, modality):
+    key, shapes = shapes_of_all_modalities
+    mode = MODALITIES[modality]
+    wanted = (f"encoder_embeddings.{mode.embedding}.", "encoder.", "encoder_norm.weight")
+    buffers = ("pos_emb", "norm1.bias", "norm2.bias")
+    learned = [
+        shape.numel()
+        for name, shape in shapes.items()
+        if name.startswith(wanted) and not name.endswith(buffers)
+    ]
+    assert MODELS[key].parameters(len(mode.bands)) == sum(learned)
+
+
+def test_statistics_bands_and_hub_files(registry):
+    from terratorch.models.backbones.terramind.model import terramind_register as register
+
+    theirs = {
+        "v1": (register.v1_pretraining_mean, register.v1_pretraining_std),
+        "v01": (register.v01_pretraining_mean, register.v01_pretraining_std),
+    }
+    for modality in MODALITIES.values():
+        assert list(modality.bands_terramind) == register.PRETRAINED_BANDS[modality.embedding]
+        for version, (mean, std) in theirs.items():
+            expected = (mean.get(modality.embedding), std.get(modality.embedding))
+            if expected == (None, None):
+                assert version not in modality.statistics
+            else:
+                assert [list(numbers) for numbers in modality.statistics[version]] == [*expected]
+    for key, spec in MODELS.items():
+        files = register.pretrained_weights[key]
+        assert (spec.hub_id, spec.hub_file) == (files["hf_hub_id"], files["hf_hub_filename"])
+
+
+@pytest.mark.parametrize(
+    "key", [pytest.param(key, marks=pytest.mark.slow if "large" in key else ()) for key in MODELS]
+)
+def test_every_model_on_a_real_chip(registry, examples, tmp_path, key):
+    model = build(registry, key, "S2L2A")
+    cube = chip(examples, "S2L2A")
+    embedding = cube.terramind.embed(model=key, weights=save(model, tmp_path))
+    expected = reference(model, cube.values[None], key, "S2L2A")[0]
+    assert difference(embedding, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("key", list(MODELS))
+def test_every_model_on_the_sample_scene(registry, tmp_path, key):
+    model = build(registry, key, "S2L2A", seed=11)
+    cube = xtm.sample_scene(size_px=224, seed=3)
+    embedding = cube.terramind.embed(model=key, weights=save(model, tmp_path))
+    expected = reference(model, cube.values[None], key, "S2L2A")[0]
+    assert difference(embedding, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "chip_name", ["282D_485L_3_3.tif", "38D_378R_2_3.tif", "433D_629L_3_1.tif"]
+)
+def test_every_chip(registry, examples, tmp_path, chip_name):
+    model = build(registry, "terramind_v1_small", "S2L2A")
+    cube = rioxarray.open_rasterio(examples / "S2L2A" / chip_name, chunks={"x": 100, "y": 64})
+    embedding = cube.terramind.embed(weights=save(model, tmp_path)).compute()
+    expected = reference(model, cube.values[None], "terramind_v1_small", "S2L2A")[0]
+    assert difference(embedding, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("modality", list(MODALITIES))
+def test_every_modality(registry, examples, tmp_path, modality):
+    key = "terramind_v1_tiny"
+    model = build(registry, key, modality)
+    cube = chip(examples, modality)
+    embedding = cube.terramind.embed(model=key, modality=modality, weights=save(model, tmp_path))
+    expected = reference(model, cube.values[None], key, modality)[0]
+    assert difference(embedding, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("layer", [0, 5, 11, -12, -2])
+def test_every_layer_is_theirs(registry, examples, tmp_path, layer):
+    key = "terramind_v1_tiny"
+    model = build(registry, key, "S2L2A")
+    cube = chip(examples, "S2L2A")
+    embedding = cube.terramind.embed(model=key, layer=layer, weights=save(model, tmp_path))
+    expected = reference(model, cube.values[None], key, "S2L2A", layer)[0]
+    assert difference(embedding, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("key", ["terramind_v1_tiny", "terramind_v01_base"])
+def test_terratorch_engine_gives_the_same(registry, examples, tmp_path, key):
+    weights = save(build(registry, key, "S2L2A"), tmp_path)
+    cube = chip(examples, "S2L2A")
+    ours = cube.terramind.embed(model=key, weights=weights, engine="torch")
+    theirs = cube.terramind.embed(model=key, weights=weights, engine="terratorch")
+    assert theirs.attrs["engine"] == "terratorch" and ours.attrs["engine"] == "torch"
+    np.testing.assert_allclose(ours, theirs, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("window_size", [64, 256])
+def test_other_window_sizes_interpolate_positions_as_theirs(registry, tmp_path, window_size):
+    key = "terramind_v1_tiny"
+    model = build(registry, key, "S2L2A")
+    cube = xtm.sample_scene(size_px=256)
+    embedding = cube.terramind.embed(
+        model=key, weights=save(model, tmp_path), window_size=window_size
+    )
+    first = cube.values[None, :, :window_size, :window_size]
+    expected = reference(model, first, key, "S2L2A")[0]
+    side = window_size // 16
+    assert difference(embedding[:, :side, :side], expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("shape", [(300, 260), (100, 500), (224, 224)])
+def test_resize_is_bilinear_zscore_terratorch(registry, tmp_path, shape):
+    key = "terramind_v1_tiny"
+    model = build(registry, key, "S2L2A")
+    cube = xtm.sample_scene(size_px=500).isel(y=slice(shape[0]), x=slice(shape[1]))
+    embedding = cube.terramind.embed(model=key, weights=save(model, tmp_path), fit="resize")
+    clipped = torch.from_numpy(cube.values.astype(np.float32).clip(0, 10000))[None]
+    resized = torch.nn.functional.interpolate(
+        clipped, size=(224, 224), mode="bilinear", align_corners=False
+    )
+    expected = reference(model, resized.numpy(), key, "S2L2A")[0]
+    assert difference(embedding, expected) < TOLERANCE
+
+
+def test_each_window_of_a_large_scene_is_theirs(registry, tmp_path):
+    key = "terramind_v1_tiny"
+    model = build(registry, key, "S2L2A")
+    cube = xtm.sample_scene(size_px=448)
+    embedding = cube.terramind.embed(model=key, weights=save(model, tmp_path))
+    windows = [cube.values[:, y : y + 224, x : x + 224] for y in (0, 224) for x in (0, 224)]
+    expected = reference(model, np.stack(windows), key, "S2L2A")
+    joined = np.block([[expected[0], expected[1]], [expected[2], expected[3]]])
+    assert difference(embedding, joined) < TOLERANCE
+
+
+def test_invalid_pixels_enter_as_the_band_mean(registry, examples, tmp_path):
+    key = "terramind_v1_tiny"
+    model = build(registry, key, "S2L2A")
+    cube = chip(examples, "S2L2A").astype("float32")
+    holes = cube.copy()
+    holes[:, 40:90, 100:131] = np.nan
+    embedding = holes.terramind.embed(model=key, weights=save(model, tmp_path))
+    filled = holes.values.copy()
+    mean = np.array(MODALITIES["S2L2A"].statistics["v1"][0], np.float32)
+    filled[:, 40:90, 100:131] = mean[:, None, None]
+    expected = reference(model, filled[None], key, "S2L2A")[0]
+    empty = embedding.valid_fraction.values == 0
+    assert 0 < empty.sum() < 12
+    assert np.isnan(embedding.values[:, empty]).all()
+    np.testing.assert_allclose(embedding.values[:, ~empty], expected[:, ~empty], atol=TOLERANCE)
+    assert embedding.valid_fraction.values[2, 6] == pytest.approx(1 - 8 * 12 / 256)
+
+
+def test_random_weights_are_drawn_as_terratorch_draws_them(registry):
+    from xr_terramind.model.random_weights import random_weights
+
+    key = "terramind_v1_small"
+    theirs = registry.build(key, modalities=["S2L2A"]).state_dict()
+    ours = random_weights({name: tuple(value.shape) for name, value in theirs.items()})
+    for name, value in theirs.items():
+        if name.endswith("pos_emb"):
+            torch.testing.assert_close(ours[name], value, atol=1e-6, rtol=0)
+        elif not name.endswith("mod_emb"):  # too few numbers for a comparison of spreads
+            assert float(ours[name].std()) == pytest.approx(
+                float(value.std()), rel=0.1, abs=1e-7
+            ), name
+            assert float(ours[name].mean()) == pytest.approx(float(value.mean()), abs=5e-3), name
+
+
+def test_lowered_float32_precision_is_left_alone_but_not_passed_over(registry, tmp_path):
+    weights = save(build(registry, "terramind_v1_tiny", "S2L2A", seed=23), tmp_path)
+    cube = xtm.sample_scene(size_px=224)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with pytest.warns(xtm.TerraMindWarning, match="'medium'.*'highest'"):
+            cube.terramind.embed(model="terramind_v1_tiny", weights=weights, engine="torch")
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")

@@ -1,0 +1,185 @@
+"""Group windows into blocks: one block is one task, of bounded size."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from xr_terramind.blocks.windows import Axis, AxisBlock, Span, check_window
+from xr_terramind.model.specs import PATCH_PX
+
+MAX_BLOCK_BYTES = 256 * 2**20
+"""Input that one task may hold: 3,300 x 3,300 pixels of 12 int16 bands."""
+
+WANTED_BLOCKS = 128
+"""Blocks that a cube is cut into where bytes allow: some for every worker, a smooth progress."""
+
+MIN_BLOCKS = 4
+"""Blocks that even a small cube is cut into, unless it has fewer windows."""
+
+MIN_BATCH = 9
+"""Windows that a block of a small cube still has, so that the encoder gets batches."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which blocks a cube is cut into; each block is one task.
+
+    Attributes
+    ----------
+    n_times : int
+        Dates of the cube (1 where it has no time dimension).
+    rows, cols : Axis
+        The windows along y and x.
+    times_per_block : int
+        Dates that one block covers.
+    row_blocks, col_blocks : tuple of AxisBlock
+        One axis of each block; blocks are their product with the blocks of dates.
+    out_chunk : tuple of int
+        Cells (time, y, x) of a chunk of the result. All chunks but the last of an axis have this
+        size, as Zarr asks; with an overlap the blocks' own borders lie half an overlap further.
+    """
+
+    n_times: int
+    rows: Axis
+    cols: Axis
+    times_per_block: int
+    row_blocks: tuple[AxisBlock, ...]
+    col_blocks: tuple[AxisBlock, ...]
+    out_chunk: tuple[int, int, int]
+
+    @property
+    def time_blocks(self) -> tuple[tuple[int, int], ...]:
+        """Dates [start, stop) of each block."""
+        return tuple(_cut(self.n_times, self.times_per_block))
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        """The windows along y and x."""
+        return self.rows, self.cols
+
+    @property
+    def block_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Output cells (time, y, x) of the blocks along each axis."""
+        return (
+            tuple(stop - start for start, stop in self.time_blocks),
+            tuple(block.out_stop - block.out_start for block in self.row_blocks),
+            tuple(block.out_stop - block.out_start for block in self.col_blocks),
+        )
+
+    @property
+    def chunk_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """Output cells (time, y, x) of the result's chunks along each axis."""
+        return tuple(
+            tuple(stop - start for start, stop in _cut(total, size))
+            for total, size in zip(self.out_shape, self.out_chunk, strict=True)
+        )
+
+    @property
+    def n_windows(self) -> int:
+        """Windows over all dates, and so images that pass through the encoder."""
+        spans = [sum(len(b.spans) for b in blocks) for blocks in (self.row_blocks, self.col_blocks)]
+        return self.n_times * spans[0] * spans[1]
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks, and so embedding tasks."""
+        return len(self.time_blocks) * len(self.row_blocks) * len(self.col_blocks)
+
+    @property
+    def out_shape(self) -> tuple[int, int, int]:
+        """Cells of the output (time, y, x)."""
+        return self.n_times, self.row_blocks[-1].out_stop, self.col_blocks[-1].out_stop
+
+
+def plan_windows(
+    shape: tuple[int, int, int],
+    *,
+    window_px: int,
+    overlap_px: int,
+    pixel_bytes: int,
+    times_per_chunk: int = 1,
+    per_window: bool = False,
+    in_memory: bool = False,
+) -> Plan:
+    """Lay windows over a source grid and group them into blocks of bounded size.
+
+    Blocks depend on the extent and on bytes, not on how the source is chunked in space.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (time, y, x) of the source, in dates and pixels.
+    window_px, overlap_px : int
+        Edge of a window and the pixels that neighbours share.
+    pixel_bytes : int
+        Bytes of one pixel, all bands together, in the source's dtype.
+    times_per_chunk : int
+        Dates that come out of the source together; they share a block where they fit.
+    per_window : bool
+        One output cell a window instead of one a patch.
+    in_memory : bool
+        The source is in memory already: make one block of it all.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    GridError
+        Where window and overlap are no multiples of 16 and 32, or the overlap is too large.
+    """
+    check_window(window_px, overlap_px)
+    n_times, height_px, width_px = shape
+    stride_px = window_px - overlap_px
+    rows, cols = (Axis(size_px, window_px, stride_px) for size_px in (height_px, width_px))
+
+    total = n_times * rows.n_windows * cols.n_windows
+    if in_memory:
+        times, per_axis = n_times, max(rows.n_windows, cols.n_windows)
+    else:
+        few = min(MIN_BATCH, math.ceil(total / MIN_BLOCKS))
+        wanted = max(few, math.ceil(total / WANTED_BLOCKS))
+        times = max(1, min(times_per_chunk, n_times, wanted))
+        edge_px = math.isqrt(MAX_BLOCK_BYTES // (pixel_bytes * times))
+        affordable = (edge_px - overlap_px) // stride_px
+        per_axis = max(1, min(math.ceil(math.sqrt(wanted / times)), affordable))
+
+    cells = per_axis if per_window else per_axis * stride_px // PATCH_PX
+    row_blocks, col_blocks = (
+        tuple(axis.block(*run, per_window=per_window) for run in _cut(axis.n_windows, per_axis))
+        for axis in (rows, cols)
+    )
+    return Plan(n_times, rows, cols, times, row_blocks, col_blocks, (times, cells, cells))
+
+
+def plan_resize(shape: tuple[int, int, int], *, window_px: int, per_window: bool = False) -> Plan:
+    """Plan one forward pass over the whole extent of each date.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (time, y, x) of the source, in dates and pixels.
+    window_px : int
+        Edge that the extent is resized to.
+    per_window : bool
+        One output cell for the extent instead of one a patch of the resized image.
+
+    Returns
+    -------
+    Plan
+        With one block a date; its single span covers all patches of the resized image.
+    """
+    check_window(window_px, 0)
+    n_times, height_px, width_px = shape
+    side = window_px // PATCH_PX
+    cells = 1 if per_window else side
+    whole = Span(start_px=0, patch_start=0, patch_stop=side, out_start=0, out_stop=cells)
+    rows, cols = (Axis(size_px, window_px, window_px) for size_px in (height_px, width_px))
+    row_block, col_block = (AxisBlock(0, axis.size_px, 0, cells, (whole,)) for axis in (rows, cols))
+    return Plan(n_times, rows, cols, 1, (row_block,), (col_block,), (1, cells, cells))
+
+
+def _cut(total: int, size: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, total, size):
+        yield start, min(start + size, total)

@@ -1,0 +1,236 @@
+"""Embeddings into files: the suffix of a name says which format.
+
+A Zarr store grows block by block, and can be resumed. The other formats stand under their name only
+when they are complete: they grow in a hidden folder beside it, and are moved at the end.
+"""
+
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.callbacks import Callback
+from rich.console import Console
+
+from xr_terramind.blocks.progress import block_progress
+from xr_terramind.blocks.run import threads_that_end
+from xr_terramind.cli.read import format_of
+from xr_terramind.errors import GridError, SourceError, TerraMindError, explain
+from xr_terramind.result.grid import has_transform
+from xr_terramind.storage.layout import stored_dtype
+from xr_terramind.storage.to_zarr import to_zarr
+from xr_terramind.storage.whole_files import check_folder, complete_file
+
+_GEOTIFF = {
+    "driver": "GTiff",
+    "tiled": "yes",
+    "interleave": "band",  # a tile of all features together would take 100 MB
+    "compress": "zstd",
+    "predictor": "3",  # the one for floats
+    "bigtiff": "if_safer",
+}
+
+_BLOCK_TASK = re.compile("terramind-embed-[0-9a-f]+")
+
+
+def check_target(
+    path: Path, source: Path, *, overwrite: bool, resume: bool = False, dtype: str = "float32"
+) -> None:
+    """Refuse a target that could not be written, before anything is computed for it.
+
+    Parameters
+    ----------
+    path : Path
+        Where the embedding is to go.
+    source : Path
+        What it is made of.
+    overwrite : bool
+        Whether `path` may be replaced.
+    resume : bool
+        Whether to go on with what stands at `path`.
+    dtype : str
+        What it is to be stored in.
+
+    Raises
+    ------
+    SourceError
+        For a suffix that says no format, or a format that takes no int8.
+    EngineError
+        For a dtype that embeddings are not stored in.
+    OSError
+        For a folder that is missing, or a target that exists.
+    """
+    format_of(path)
+    check_folder(path)
+    if path.exists() and source.exists() and path.samefile(source):
+        raise FileExistsError(
+            explain(f"{str(path)!r} as input and output", "two names", "Choose another output.")
+        )
+    if resume and (format_of(path) != "Zarr" or overwrite):
+        found = "--overwrite" if overwrite else str(path)
+        raise SourceError(
+            explain(
+                f"--resume with {found}",
+                "a .zarr that was begun, and is not to be replaced",
+                "Only Zarr can be resumed; leave out one of the two.",
+            )
+        )
+    if stored_dtype(dtype) != "float32" and format_of(path) != "Zarr":
+        raise SourceError(
+            explain(
+                f"--dtype {dtype} with {path}",
+                "a .zarr, which holds the scale of each vector beside it",
+                "Choose a name that ends in .zarr, or leave --dtype out.",
+            )
+        )
+    if path.exists() and not overwrite and not resume:
+        remedy = "Choose another one, or pass --overwrite to replace it"
+        remedy += ", or --resume to go on with it." if format_of(path) == "Zarr" else "."
+        raise FileExistsError(explain(f"{str(path)!r}, which exists", "a new name", remedy))
+
+
+def check_embedding(embedding: xr.DataArray, path: Path) -> None:
+    """Refuse an embedding that its format cannot hold: a GeoTIFF is one georeferenced image.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+    path : Path
+
+    Raises
+    ------
+    GridError
+        For a GeoTIFF of a pooled embedding, a time series, or unevenly spaced windows.
+    """
+    if format_of(path) != "GeoTIFF":
+        return
+    if not {"y", "x"} <= set(embedding.dims):
+        found, remedy = "an embedding pooled to one vector", "Write it to Zarr or NetCDF."
+    elif "time" in embedding.dims:
+        found = f"a time series of {embedding.sizes['time']} dates"
+        remedy = "Choose one date of the cube with cube.isel(time=0), or write to Zarr."
+    elif not _has_even_cells(embedding):
+        found = "cells that are not evenly spaced"
+        remedy = "Write them to Zarr or NetCDF, whose coordinates say where each one lies."
+    else:
+        return
+    raise GridError(explain(found, "one image (feature, y, x) for a GeoTIFF", remedy))
+
+
+def _has_even_cells(embedding: xr.DataArray) -> bool:
+    # Without a CRS no transform is stored; two cells an axis then still have a step.
+    return has_transform(embedding) or (embedding.rio.crs is None and min(embedding.rio.shape) > 1)
+
+
+def write_embedding(
+    embedding: xr.DataArray,
+    path: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    dtype: str = "float32",
+) -> None:
+    """Compute an embedding block by block and write it; what was there is replaced.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+    path : Path
+        Its suffix says the format.
+    console : rich.console.Console
+        Where the progress bar is drawn.
+    resume : bool
+        Keep the blocks that stand in a Zarr store instead of replacing it.
+    dtype : {"float32", "int8"}
+        Of a Zarr store.
+
+    Raises
+    ------
+    GridError
+        For a GeoTIFF of what is no single georeferenced image.
+    SourceError
+        Where a block cannot be read, embedded or written.
+    """
+    check_embedding(embedding, path)
+    if format_of(path) == "Zarr":
+        how: dict[str, Any] = {"resume": resume, "overwrite": not resume, "dtype": dtype}
+        to_zarr(embedding, path, **how, progress=console)
+        return
+    try:
+        # Dask would fuse a block with what comes after it, under a name that cannot be counted.
+        unfused = dask.config.set({"optimization.fuse.active": False})
+        with (
+            complete_file(path) as unfinished,
+            unfused,
+            threads_that_end(),
+            _BlockProgress(console),
+        ):
+            _WRITERS[format_of(path)](embedding, unfinished)
+    except TerraMindError:
+        raise
+    # OSError is a disk's and GDAL's word for it, RuntimeError that of NetCDF, Zarr and torch.
+    except (OSError, RuntimeError) as error:
+        cause = error.__cause__ or error  # rasterio only says "see previous exception"
+        raise SourceError(
+            explain(
+                f"a failure while blocks were read, embedded and written "
+                f"({type(cause).__name__}: {cause})",
+                "a complete source, and room for it in memory and on disk",
+                "Look at the source first; a smaller --batch-size needs less memory.",
+            )
+        ) from error
+
+
+class _BlockProgress(Callback):
+    """A progress bar that counts the blocks that Dask has embedded."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._bar = ExitStack()
+
+    def _start_state(self, dsk: Any, state: Any) -> None:
+        n_blocks = sum(map(_is_block, dsk))
+        if n_blocks:  # small computations on the side have none
+            bar = block_progress(n_blocks, None, self._console)
+            self._advance = self._bar.enter_context(bar)
+
+    def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
+        if _is_block(key):
+            self._advance()
+
+    def _finish(self, dsk: Any, state: Any, errored: bool) -> None:
+        self._bar.close()
+
+
+def _is_block(key: Any) -> bool:
+    return isinstance(key, tuple) and bool(_BLOCK_TASK.fullmatch(str(key[0])))
+
+
+def _write_netcdf(embedding: xr.DataArray, path: Path) -> None:
+    embedding.to_netcdf(path)
+
+
+def _write_geotiff(embedding: xr.DataArray, path: Path) -> None:
+    # Blocks are smaller than the file's tiles, and a compressed tile that is written twice leaves a
+    # hole in the file: blocks go to a plain array on disk first, and tiles come out of that.
+    store: Any = np.memmap(path.with_name("features"), np.float32, "w+", shape=embedding.shape)
+    da.store(embedding.chunk().data, store, lock=False)
+    names = [f"feature {number}" for number in embedding["feature"].values]
+    embedding.copy(data=store).assign_attrs(long_name=names).rio.to_raster(
+        path,
+        recalc_transform=not has_transform(embedding),
+        windowed=True,
+        **_GEOTIFF,
+    )
+
+
+_WRITERS: dict[str, Callable[[xr.DataArray, Path], None]] = {
+    "NetCDF": _write_netcdf,
+    "GeoTIFF": _write_geotiff,
+}

@@ -1,1 +1,0 @@
-"""The other ways to run the same encoder."""

@@ -1,0 +1,290 @@
+"""Vectors at points: a table with a row a point, and a date where there are several."""
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from dask.base import compute
+
+from xr_terramind.errors import GridError, TerraMindWarning, explain
+from xr_terramind.explore.vectors import check_grid
+from xr_terramind.result.cells import cell_borders, cells_at
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+LON_LAT = "EPSG:4326"
+"""What points are in that come as plain numbers."""
+
+
+def sample(
+    embedding: xr.DataArray, points: Any = None, *, lon: Any = None, lat: Any = None
+) -> "gpd.GeoDataFrame":
+    """Look up the vectors at points.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+        Dims ``([time,] feature, y, x)``. Of a lazy one, only chunks that hold points are computed,
+        all at once.
+    points : geopandas.GeoDataFrame or GeoSeries, or array of shape (point, 2), optional
+        In any CRS; an array holds longitudes and latitudes in degrees.
+    lon, lat : array of shape (point,), optional
+        In degrees, in place of `points`.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        The points with their columns, geometry, CRS, index and order, and ``feature_0``,
+        ``feature_1``, ... (as the coordinate ``feature`` counts them), ``valid_fraction`` where the
+        embedding has it, and ``inside``. Of a time series, one row for each date of a point, one
+        after the other, with ``time``; the index of the point is repeated. Points outside, empty
+        ones and those without finite coordinates hold NaN, and ``inside`` is False.
+
+    Raises
+    ------
+    GridError
+        Where the embedding has no grid or CRS; for points without a CRS, geometries that are no
+        points, and columns that have a name of those above.
+    ImportError
+        Without geopandas.
+    """
+    check_grid(embedding, with_crs=True)
+    table = _as_table(points, lon, lat)
+    names = _feature_names(embedding)
+    added = ["time"] if "time" in embedding.dims else []
+    added += [
+        *names,
+        "inside",
+        *(["valid_fraction"] if "valid_fraction" in embedding.coords else []),
+    ]
+    _refuse_names(table, added)
+    rows, cols, inside = find_cells(embedding, table)
+    if not inside.all():
+        _warn_outside(embedding, inside)
+    vectors, valid = vectors_at(embedding, rows[inside], cols[inside])
+    return _joined(table, embedding, names, inside, vectors, valid)
+
+
+def find_cells(
+    embedding: xr.DataArray, points: "gpd.GeoDataFrame"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the cells that hold points.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+        With a CRS.
+    points : geopandas.GeoDataFrame
+        In any CRS.
+
+    Returns
+    -------
+    rows, cols : ndarray of int, shape (point,)
+        -1 for points outside.
+    inside : ndarray of bool, shape (point,)
+
+    Raises
+    ------
+    GridError
+        For points without a CRS and geometries that are no points.
+    """
+    import shapely
+
+    geometry = _checked_geometry(points)
+    there = np.array(geometry.to_crs(embedding.rio.crs.to_wkt()).array)
+    there[shapely.is_empty(there)] = None  # GEOS has no x of an empty point
+    return cells_at(embedding, shapely.get_x(there), shapely.get_y(there))
+
+
+def vectors_at(
+    embedding: xr.DataArray, rows: np.ndarray, cols: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Compute the vectors of cells, and of a lazy embedding no chunk without one of them.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+        Dims ``([time,] feature, y, x)``.
+    rows, cols : ndarray of int, shape (cell,)
+
+    Returns
+    -------
+    vectors : ndarray of float32, shape (cell, time, feature)
+        With one time where the embedding has none.
+    valid_fraction : ndarray of float32, shape (cell, time), or None
+        None where the embedding has none.
+    """
+    at = {"y": xr.Variable("cell", rows), "x": xr.Variable("cell", cols)}
+    n_times = embedding.sizes.get("time", 1)
+    times = ("time",) if "time" in embedding.dims else ()
+    if not rows.size:  # Dask would compute a chunk to pick nothing of it
+        none = np.empty((0, n_times, embedding.sizes["feature"]), np.float32)
+        return none, none[..., 0] if "valid_fraction" in embedding.coords else None
+    picked = [embedding.variable.isel(at).transpose("cell", *times, "feature").data]
+    if "valid_fraction" in embedding.coords:
+        share = embedding["valid_fraction"].variable.isel(at)
+        if times and "time" not in share.dims:
+            share = share.set_dims({"time": n_times, **share.sizes})
+        picked.append(share.transpose("cell", *times).data)
+    found = [np.asarray(part, np.float32) for part in compute(*picked)]
+    vectors = found[0].reshape(rows.size, n_times, embedding.sizes["feature"])
+    return vectors, found[1].reshape(rows.size, n_times) if len(found) == 2 else None
+
+
+def import_geopandas() -> Any:
+    """Import geopandas, or say how to install it.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        Where it is missing.
+    """
+    try:
+        import geopandas
+    except ImportError as error:
+        raise ImportError(
+            explain(
+                f"no geopandas ({error})",
+                "it for tables of points and footprints",
+                "Install it with: pip install 'xr_terramind[vector]'",
+            )
+        ) from error
+    return geopandas
+
+
+def _as_table(points: Any, lon: Any, lat: Any) -> "gpd.GeoDataFrame":
+    gpd = import_geopandas()
+    if (points is None) == (lon is None) or (lon is None) != (lat is None):
+        given = [
+            name
+            for name, value in {"points": points, "lon": lon, "lat": lat}.items()
+            if value is not None
+        ]
+        raise GridError(
+            explain(
+                " and ".join(given) or "no points",
+                "either points, or lon and lat",
+                "Pass embedding.terramind.sample(points) or .sample(lon=..., lat=...).",
+            )
+        )
+    if isinstance(points, gpd.GeoDataFrame):
+        return points
+    if isinstance(points, gpd.GeoSeries):
+        return gpd.GeoDataFrame(geometry=points)
+    lons, lats = _lon_lat(points, lon, lat)
+    return gpd.GeoDataFrame(geometry=gpd.points_from_xy(lons, lats, crs=LON_LAT))
+
+
+def _lon_lat(points: Any, lon: Any, lat: Any) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        if points is not None:
+            pairs = np.asarray(points, np.float64)
+            lon, lat = pairs.reshape(0, 2).T if not pairs.size else pairs.T
+        lons, lats = (np.atleast_1d(np.asarray(values, np.float64)) for values in (lon, lat))
+    except (TypeError, ValueError) as error:
+        raise _not_points(f"{type(points if lon is None else lon).__name__} ({error})") from error
+    if lons.ndim != 1 or lons.shape != lats.shape:
+        raise _not_points(f"longitudes of shape {lons.shape} and latitudes of {lats.shape}")
+    if (np.abs(lats) > 90).any():
+        raise _not_points(f"latitudes from {np.nanmin(lats):g} to {np.nanmax(lats):g}")
+    return lons, lats
+
+
+def _not_points(found: str) -> GridError:
+    return GridError(
+        explain(
+            found,
+            "as many longitudes as latitudes, in degrees: lon and lat, or an array (point, 2)",
+            "Points in another CRS go in as a GeoDataFrame that has it: "
+            "gpd.GeoDataFrame(geometry=gpd.points_from_xy(x, y, crs=...)).",
+        )
+    )
+
+
+def _checked_geometry(points: "gpd.GeoDataFrame") -> Any:
+    if points.active_geometry_name is None:
+        raise GridError(
+            explain("a table without geometries", "points", "Name them with .set_geometry(...).")
+        )
+    geometry = points.geometry
+    if geometry.crs is None:
+        raise GridError(
+            explain(
+                "points without a CRS",
+                "one that says where they lie",
+                'Set it with points.set_crs(...), for example "EPSG:4326" for degrees.',
+            )
+        )
+    some = geometry[~(geometry.isna() | geometry.is_empty)]
+    other = sorted(set(some.geom_type) - {"Point"})
+    if other:
+        raise GridError(
+            explain(
+                f"geometries of type {', '.join(other)}",
+                "points",
+                "Choose one of each with points.centroid or points.representative_point(), "
+                "several in one with points.explode().",
+            )
+        )
+    return geometry
+
+
+def _feature_names(embedding: xr.DataArray) -> list[str]:
+    return [f"feature_{number}" for number in embedding["feature"].values]
+
+
+def _refuse_names(points: "gpd.GeoDataFrame", added: list[str]) -> None:
+    taken = [name for name in added if name in points.columns]
+    if taken:
+        raise GridError(
+            explain(
+                f"points with the columns {', '.join(taken[:3])}{', ...' * (len(taken) > 3)}",
+                "names that the result does not give to its own",
+                f"Drop or rename them: points.rename(columns={{{taken[0]!r}: ...}}).",
+            )
+        )
+
+
+def _warn_outside(embedding: xr.DataArray, inside: np.ndarray) -> None:
+    west_east, south_north = (sorted(cell_borders(embedding, dim)[[0, -1]]) for dim in "xy")
+    message = explain(
+        f"{np.count_nonzero(~inside)} of {inside.size} points outside the grid",
+        f"x {west_east[0]:.10g} to {west_east[1]:.10g}, "
+        f"y {south_north[0]:.10g} to {south_north[1]:.10g} in {embedding.rio.crs.to_string()}",
+        "Their features are NaN; look whether their CRS is right.",
+    )
+    warnings.warn(message, TerraMindWarning, stacklevel=4)  # who called the accessor
+
+
+def _joined(
+    points: "gpd.GeoDataFrame",
+    embedding: xr.DataArray,
+    names: list[str],
+    inside: np.ndarray,
+    vectors: np.ndarray,
+    valid: np.ndarray | None,
+) -> "gpd.GeoDataFrame":
+    import pandas as pd
+
+    n_times = vectors.shape[1]
+    repeated = points.iloc[np.repeat(np.arange(len(points)), n_times)]
+    columns: dict[str, Any] = {}
+    if "time" in embedding.dims:
+        columns["time"] = np.tile(embedding["time"].values, len(points))
+    spread = np.full((len(points), n_times, len(names)), np.nan, np.float32)
+    spread[inside] = vectors
+    columns |= dict(zip(names, spread.reshape(-1, len(names)).T, strict=True))
+    if valid is not None:
+        shares = np.full((len(points), n_times), np.nan, np.float32)
+        shares[inside] = valid
+        columns["valid_fraction"] = shares.ravel()
+    columns["inside"] = np.repeat(inside, n_times)
+    found = pd.DataFrame(columns, index=repeated.index)
+    joined: Any = pd.concat([repeated, found], axis=1)
+    return joined.set_geometry(points.active_geometry_name)

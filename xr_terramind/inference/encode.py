@@ -1,0 +1,283 @@
+"""NumPy blocks -> NumPy tokens: cut windows, batch them, mask what had no valid pixel.
+
+Raw integers go to the device as they are; clipping, normalisation and cutting happen there.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, wait
+from typing import NamedTuple
+
+import numpy as np
+
+from xr_terramind.blocks.windows import AxisBlock, Span
+from xr_terramind.inference.engines.pytorch import device_dtype
+from xr_terramind.inference.engines.streams import Waiting
+from xr_terramind.inference.loaded import (
+    Runner,
+    halve_batch,
+    in_model_thread,
+    runner_for,
+    to_model_thread,
+)
+from xr_terramind.inference.request import EncodeRequest
+from xr_terramind.model.specs import PATCH_PX
+
+
+class _Window(NamedTuple):
+    time: int
+    row: Span
+    col: Span
+
+
+def encode_block(
+    pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock, request: EncodeRequest
+) -> np.ndarray:
+    """Encode all windows of a block.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (time, band, y, x)
+        What the block reads of the source, raw.
+    rows, cols : AxisBlock
+        Where its windows lie and what they fill.
+    request : EncodeRequest
+
+    Returns
+    -------
+    ndarray of float32, shape (time, feature + 1, y, x)
+        One vector a patch (or a window, where the request pools). The last feature is the valid
+        fraction; cells without enough of it hold NaN in all others.
+    """
+    runner = runner_for(request)
+    out_shape = (rows.out_stop - rows.out_start, cols.out_stop - cols.out_start)
+    out = np.full((len(pixels), runner.spec.dim + 1, *out_shape), np.nan, np.float32)
+    for batch, tokens, valid in _encoded(runner, pixels, rows, cols, request):
+        for (time, row, col), vectors, share in zip(batch, tokens, valid, strict=True):
+            used = np.s_[row.patch_start : row.patch_stop, col.patch_start : col.patch_stop]
+            place = np.s_[row.out_start : row.out_stop, col.out_start : col.out_stop]
+            _fill_cells(out[(time, slice(None), *place)], vectors[used], share[used], request)
+    return out
+
+
+def _fill_cells(
+    out: np.ndarray, vectors: np.ndarray, share: np.ndarray, request: EncodeRequest
+) -> None:
+    # (y, x, feature), (y, x) -> out (feature + 1, y, x): one cell where the request pools
+    seen = (share > 0) & (share >= request.min_valid_fraction)
+    if request.pooling is not None:
+        out[:-1, 0, 0] = pool(vectors[seen], request.pooling)
+        out[-1] = share.mean()
+        return
+    out[:-1] = np.moveaxis(vectors, -1, 0)
+    out[-1] = share
+    if not seen.all():
+        out[:-1, ~seen] = np.nan
+
+
+def pool(vectors: np.ndarray, pooling: str) -> np.ndarray:
+    """Reduce the vectors of valid patches to one.
+
+    Parameters
+    ----------
+    vectors : ndarray, shape (patch, feature)
+    pooling : {"mean", "max"}
+
+    Returns
+    -------
+    ndarray, shape (feature,)
+        NaN where there is no patch.
+    """
+    if not len(vectors):
+        return np.full(vectors.shape[-1], np.nan, np.float32)
+    return vectors.max(axis=0) if pooling == "max" else vectors.mean(axis=0)
+
+
+def _encoded(
+    runner: Runner, pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock, request: EncodeRequest
+) -> Iterator[tuple[list[_Window], np.ndarray, np.ndarray]]:
+    left = [
+        _Window(time, row, col)
+        for time in range(len(pixels))
+        for row in rows.spans
+        for col in cols.spans
+    ]
+    under_way: deque[_Flight] = deque()
+    try:
+        while left or under_way:
+            # While the model runs, gather the next batch; but wait for a slot only with empty
+            # hands, as those who have one may be waiting, too.
+            if left and runner.slots.acquire(blocking=not under_way):
+                # Batches of much the same size: a last one of a window or two would be slow.
+                n_batches = math.ceil(len(left) / runner.batch_size(request))
+                size = math.ceil(len(left) / n_batches)
+                under_way.append(_Flight(runner, pixels, left[:size], request))
+                left = left[size:]
+                continue
+            flight = under_way.popleft()
+            try:
+                tokens, valid = flight.land()
+            except (RuntimeError, MemoryError) as error:
+                halve_batch(runner, len(flight.batch), error)
+                left = flight.batch + left
+            else:
+                yield flight.batch, tokens, valid
+    finally:
+        for flight in under_way:  # another batch failed for good, and this one's fate is the same
+            flight.abandon()
+
+
+class _Flight:
+    """A batch on its way through the model; it takes over a slot, and frees it as it ends."""
+
+    def __init__(
+        self, runner: Runner, pixels: np.ndarray, batch: list[_Window], request: EncodeRequest
+    ) -> None:
+        self.batch = batch
+        self._slots = runner.slots
+        self._begun: Future[Waiting] = Future()
+        try:
+            raw = gather_windows(pixels, batch, request.window_px, runner)
+            padding = padding_masks(pixels.shape, batch, request.window_px)
+            self._begun = to_model_thread(runner.begin, raw, padding, request)
+        except (RuntimeError, MemoryError) as error:
+            self._begun.set_exception(error)  # raised where those of the model are
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def land(self) -> tuple[np.ndarray, ...]:
+        try:
+            return self._begun.result()()
+        finally:
+            self._slots.release()
+
+    def abandon(self) -> None:
+        wait([self._begun])
+        self._slots.release()
+
+
+def gather_windows(
+    pixels: np.ndarray, batch: list[_Window], window_px: int, runner: Runner
+) -> np.ndarray:
+    """Copy windows out of a block, padded where they reach past it.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (time, band, y, x)
+    batch : list of (time, row Span, column Span)
+    window_px : int
+    runner : Runner
+        Whose device they will go to.
+
+    Returns
+    -------
+    ndarray, shape (window, band, window_px, window_px)
+        In the block's dtype, or float32 where the device does not have that; padding holds zeros,
+        which `padding_masks` marks.
+    """
+    shape = (len(batch), pixels.shape[1], window_px, window_px)
+    raw = runner.streams.host_buffer(shape, device_dtype(pixels.dtype, runner.device))
+    for window, (time, row, col) in zip(raw, batch, strict=True):
+        read = pixels[
+            time,
+            :,
+            row.start_px : row.start_px + window_px,
+            col.start_px : col.start_px + window_px,
+        ]
+        height_px, width_px = read.shape[1:]
+        # Nodata such as -1.8e308 becomes infinite, and so invalid.
+        with np.errstate(over="ignore"):
+            window[:, :height_px, :width_px] = read
+        window[:, height_px:] = 0
+        window[:, :height_px, width_px:] = 0
+    return raw
+
+
+def padding_masks(
+    block_shape: tuple[int, ...], batch: list[_Window], window_px: int
+) -> np.ndarray | None:
+    """Mark the pixels of windows that lie outside their block.
+
+    Parameters
+    ----------
+    block_shape : tuple of int
+        (time, band, y, x).
+    batch : list of (time, row Span, column Span)
+    window_px : int
+
+    Returns
+    -------
+    ndarray of bool, shape (window, window_px, window_px), or None where there is no such pixel
+    """
+    height_px, width_px = block_shape[-2:]
+    inside_px = np.arange(window_px)
+    past = [
+        (row.start_px + inside_px >= height_px)[:, None]
+        | (col.start_px + inside_px >= width_px)[None, :]
+        for _, row, col in batch
+    ]
+    masks = np.stack(past)
+    return masks if masks.any() else None
+
+
+def encode_resized(
+    pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock, request: EncodeRequest
+) -> np.ndarray:
+    """Encode each date's whole extent, resized to one window, as rs-embed's adapter does.
+
+    Invalid pixels take the band mean before resizing, so that they do not bleed into others.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (time, band, y, x)
+        The whole extent, raw.
+    rows, cols : AxisBlock
+        Of the resized image: its patches.
+    request : EncodeRequest
+
+    Returns
+    -------
+    ndarray of float32, shape (time, feature + 1, y, x)
+        As `encode_block`; the valid fraction is that of each patch's footprint in the source.
+    """
+    runner = runner_for(request)
+    return np.stack([in_model_thread(_encode_date, runner, date, request) for date in pixels])
+
+
+def _encode_date(runner: Runner, date: np.ndarray, request: EncodeRequest) -> np.ndarray:
+    # (band, y, x) -> (feature + 1, y, x)
+    vectors, invalid = runner.encode_extent(date, request)
+    valid = footprint_share(~invalid, request.window_px // PATCH_PX)
+    cells = valid.shape if request.pooling is None else (1, 1)
+    out = np.empty((runner.spec.dim + 1, *cells), np.float32)
+    _fill_cells(out, vectors, valid, request)
+    return out
+
+
+def footprint_share(valid: np.ndarray, side: int) -> np.ndarray:
+    """Average a mask over the footprints of the patches of a resized image.
+
+    Parameters
+    ----------
+    valid : ndarray of bool, shape (y, x)
+        In the source's pixels.
+    side : int
+        Patches along each edge of the resized image.
+
+    Returns
+    -------
+    ndarray of float32, shape (side, side)
+        Each footprint is exactly 1 / side of the extent; pixels that it cuts count in part.
+    """
+    by_row, by_col = (_footprint_weights(size, side) for size in valid.shape)
+    return (by_row @ valid.astype(np.float64) @ by_col.T).astype(np.float32)
+
+
+def _footprint_weights(size: int, side: int) -> np.ndarray:
+    edges = np.arange(side + 1) * size / side
+    pixel = np.arange(size)
+    lower = np.maximum(edges[:-1, None], pixel)
+    upper = np.minimum(edges[1:, None], pixel + 1)
+    return np.clip(upper - lower, 0.0, None) * side / size

@@ -1,0 +1,285 @@
+"""Tokens -> labelled DataArray: coordinates, CRS and attributes that survive every file format."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from affine import Affine
+
+from xr_terramind.blocks.plan import Plan
+from xr_terramind.blocks.windows import Axis
+from xr_terramind.cube.geometry import PixelGrid
+from xr_terramind.model.specs import PATCH_PX
+
+CELL_SIZE = "cell_size"
+"""Attribute with the height and width of a cell's footprint, in units of the CRS."""
+
+_KEPT_ENCODING = {"units", "calendar", "dtype"}
+_TRANSFORM_TOLERANCE = 1e-3  # of a cell: coordinates in degrees are rounded
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Footprints of the output's cells along one axis, in source pixels.
+
+    Attributes
+    ----------
+    centres_px : ndarray of float
+        Centre of each cell; pixel 0 lies from -0.5 to 0.5.
+    step_px : float or None
+        Distance of neighbours; None where they are not all equally far.
+    edge_px : float
+        Edge of a cell's footprint: windows may share pixels.
+    """
+
+    centres_px: np.ndarray
+    step_px: float | None
+    edge_px: float
+
+
+def patch_cells(axis: Axis) -> Cells:
+    """Return one cell a patch: patch i covers the source pixels [16 i, 16 i + 16)."""
+    return Cells(PATCH_PX * np.arange(axis.n_patches) + (PATCH_PX - 1) / 2, PATCH_PX, PATCH_PX)
+
+
+def window_cells(axis: Axis) -> Cells:
+    """Return one cell a window: the part of it that lies in the extent, in whole patches."""
+    windows = range(axis.n_windows)
+    starts = np.array([axis.start(window) for window in windows])
+    edges = PATCH_PX * np.array([axis.window_patches(window) for window in windows])
+    # A lone window has no neighbour: it reaches as far as it is wide.
+    steps = np.unique(np.diff(starts) if axis.n_windows > 1 else edges)
+    regular = len(steps) == 1 and len(np.unique(edges)) == 1
+    step_px = float(steps[0]) if regular else None
+    return Cells(starts + edges / 2 - 0.5, step_px, float(edges[0]))
+
+
+def resized_cells(axis: Axis) -> Cells:
+    """Return one cell a patch of the resized extent."""
+    side = axis.window_px // PATCH_PX
+    step = axis.size_px / side
+    return Cells((np.arange(side) + 0.5) * step - 0.5, step, step)
+
+
+def cells_of(plan: Plan, *, fit: str, output: str) -> tuple[Cells, Cells]:
+    """Return the cells along y and x that a kind of output has.
+
+    Parameters
+    ----------
+    plan : Plan
+    fit : {"windows", "resize"}
+    output : {"grid", "windows", "pooled"}
+
+    Returns
+    -------
+    rows, cols : Cells
+    """
+    if output == "windows" and fit == "windows":
+        return window_cells(plan.rows), window_cells(plan.cols)
+    if output == "windows":
+        whole = [
+            Cells(np.array([axis.size_px / 2 - 0.5]), axis.size_px, axis.size_px)
+            for axis in plan.axes
+        ]
+        return whole[0], whole[1]
+    make = resized_cells if fit == "resize" else patch_cells
+    return make(plan.rows), make(plan.cols)
+
+
+def label(
+    features: Any,
+    valid: Any,
+    source: xr.DataArray,
+    grid: PixelGrid,
+    cells: tuple[Cells, Cells],
+    attrs: Mapping[str, Any],
+) -> xr.DataArray:
+    """Put names, coordinates, CRS and attributes on encoded cells.
+
+    Parameters
+    ----------
+    features : array, shape ([time,] feature, y, x)
+        NumPy or Dask; with time where the cube has it.
+    valid : array, shape ([time,] y, x)
+        Valid fraction of each cell.
+    source : xarray.DataArray
+        The arranged cube: its other coordinates are kept where they still apply.
+    grid : PixelGrid
+        Of the cube.
+    cells : pair of Cells
+        Along y and x.
+    attrs : mapping
+        Of the result.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims ``([time,] feature, y, x)``, named ``embedding``.
+    """
+    rows, cols = cells
+    times = ("time",) if "time" in source.dims else ()
+    result = xr.DataArray(
+        features,
+        dims=(*times, "feature", "y", "x"),
+        coords={
+            **kept_coords(source, grid),
+            "feature": np.arange(features.shape[-3]),
+            "y": ("y", grid.y0 + grid.dy * rows.centres_px, _axis_attrs(source, "y")),
+            "x": ("x", grid.x0 + grid.dx * cols.centres_px, _axis_attrs(source, "x")),
+            "valid_fraction": (
+                (*times, "y", "x"),
+                valid,
+                {"long_name": "share of valid pixels in the footprint", "units": "1"},
+            ),
+        },
+        name="embedding",
+        attrs={
+            **attrs,
+            CELL_SIZE: [abs(grid.dy) * rows.edge_px, abs(grid.dx) * cols.edge_px],
+        },
+    )
+    return georeference(result, grid, rows, cols)
+
+
+def georeference(result: xr.DataArray, grid: PixelGrid, rows: Cells, cols: Cells) -> xr.DataArray:
+    """Write CRS and transform where the cube has a CRS; invent none.
+
+    Parameters
+    ----------
+    result : xarray.DataArray
+    grid : PixelGrid
+        Of the cube.
+    rows, cols : Cells
+        Without an even step of both there is no transform, and the coordinates speak alone.
+
+    Returns
+    -------
+    xarray.DataArray
+    """
+    result = result.rio.write_nodata(np.nan, encoded=True)
+    if grid.crs is None:
+        return result
+    result = result.rio.write_crs(grid.crs)
+    if rows.step_px is None or cols.step_px is None:
+        return result
+    # From the centres: windows that overlap are wider than their step.
+    west = grid.x0 + grid.dx * (cols.centres_px[0] - cols.step_px / 2)
+    north = grid.y0 + grid.dy * (rows.centres_px[0] - rows.step_px / 2)
+    transform = Affine(grid.dx * cols.step_px, 0, west, 0, grid.dy * rows.step_px, north)
+    return result.rio.write_transform(transform)
+
+
+def has_transform(result: xr.DataArray) -> bool:
+    """Say whether a transform is stored beside the CRS.
+
+    Parameters
+    ----------
+    result : xarray.DataArray
+
+    Returns
+    -------
+    bool
+    """
+    mapping = result.coords.get(result.rio.grid_mapping)
+    return mapping is not None and "GeoTransform" in mapping.attrs
+
+
+def with_own_transform(result: xr.DataArray) -> xr.DataArray:
+    """Write the transform anew where the coordinates have moved on.
+
+    What was coarsened, or selected, keeps the transform of what it was made of.
+
+    Parameters
+    ----------
+    result : xarray.DataArray
+
+    Returns
+    -------
+    xarray.DataArray
+        As it was, where both agree, where coordinates tell no step, or without a transform.
+    """
+    if not has_transform(result) or not all(_has_step(result, dim) for dim in ("y", "x")):
+        return result
+    stored, own = result.rio.transform(), result.rio.transform(recalc=True)
+    if own.almost_equals(stored, _TRANSFORM_TOLERANCE * abs(own.a)):
+        return result
+    return result.rio.write_transform(own)
+
+
+def _has_step(result: xr.DataArray, dim: str) -> bool:
+    if result.sizes.get(dim, 0) < 2:
+        return False
+    steps = np.diff(result[dim].values)
+    return bool(np.ptp(steps) <= _TRANSFORM_TOLERANCE * abs(steps[0]))
+
+
+def kept_coords(source: xr.DataArray, grid: PixelGrid) -> dict[Any, xr.Variable]:
+    """Return the cube's coordinates that say something of the embedding too.
+
+    Parameters
+    ----------
+    source : xarray.DataArray
+    grid : PixelGrid
+
+    Returns
+    -------
+    dict
+        Without those along band, y or x, and without grid mappings, which are written anew.
+    """
+    dropped = {source.rio.grid_mapping, "spatial_ref"}
+    return {
+        name: _without_storage(coord.variable)
+        for name, coord in source.coords.items()
+        if name not in dropped
+        and not set(coord.dims) & {"band", "y", "x"}
+        and name not in ("band", "y", "x", "feature", "valid_fraction")
+    }
+
+
+def _without_storage(variable: xr.Variable) -> xr.Variable:
+    # How times are written is worth keeping. All else belongs to the file they came from: chunks,
+    # codecs, and an integer dtype that without its scale factor would round.
+    is_time = variable.dtype.kind in "mMO"
+    kept = {key: variable.encoding[key] for key in _KEPT_ENCODING & variable.encoding.keys()}
+    kept = kept if is_time else {}
+    bare = variable.copy(deep=False)
+    bare.encoding = kept
+    return bare
+
+
+def _axis_attrs(source: xr.DataArray, dim: str) -> dict[Any, Any]:
+    return dict(source.coords[dim].attrs) if dim in source.coords else {}
+
+
+def pool_grid(grid: xr.DataArray, pooling: str) -> xr.DataArray:
+    """Reduce a grid to one vector for the whole extent.
+
+    Parameters
+    ----------
+    grid : xarray.DataArray
+        Dims ``([time,] feature, y, x)``.
+    pooling : {"mean", "max"}
+        Over the cells that are not NaN.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims ``([time,] feature)``; NaN where no cell counts. ``valid_fraction`` is the mean over
+        the extent.
+    """
+    over = ["y", "x"]
+    if pooling == "mean":
+        # Summed in float64, so that the chunks of the sum do not show; 0 cells leave NaN.
+        total = grid.sum(over, skipna=True, min_count=1, dtype=np.float64)
+        pooled = total / grid.count(over)
+    else:
+        pooled = grid.fillna(-np.inf).max(over)
+        pooled = pooled.where(pooled > -np.inf)
+    pooled = pooled.astype(np.float32).rename("embedding")
+    pooled.attrs = {name: value for name, value in grid.attrs.items() if name != CELL_SIZE}
+    share = grid.valid_fraction.variable
+    mean_share = share.mean(over, dtype=np.float64).astype(np.float32)
+    mean_share.attrs = share.attrs
+    return pooled.assign_coords(valid_fraction=mean_share)

@@ -1,0 +1,195 @@
+"""How an embedding lies in a store: blocks of one size, their places, and how they are encoded."""
+
+import math
+from itertools import accumulate, pairwise, product
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from zarr.codecs import ZstdCodec
+
+from xr_terramind.blocks.order import Key
+from xr_terramind.errors import EngineError, explain
+from xr_terramind.result.quantize import UNWRITTEN
+from xr_terramind.storage.store import Region
+
+WANTED_CELLS = 16
+"""Edge of what can be read at once out of a block, about: 16 x 16 vectors of small are 400 kB."""
+
+BLOCK_CELLS = 84
+"""Edge of the blocks of an embedding that is in memory already."""
+
+STORED_DTYPES = ("float32", "int8")
+
+_ZSTD = ZstdCodec(level=3, checksum=True)
+
+_WRITTEN_BY_BLOCK = ("valid_fraction",)
+
+_KEPT_ENCODING = {"_FillValue", "grid_mapping", "units", "calendar", "dtype"}
+
+Index = tuple[int, ...]
+
+
+class Lattice(NamedTuple):
+    """Blocks of an embedding that is laid out for a store.
+
+    Attributes
+    ----------
+    arrays : dict
+        Name -> variable in Dask, written block by block; ``embedding`` last.
+    dims : tuple of str
+        Of the embedding, and so of a block's index.
+    """
+
+    arrays: dict[str, xr.Variable]
+    dims: tuple[Any, ...]
+
+    @property
+    def blocks(self) -> list[Index]:
+        """Index of every block, row by row."""
+        main = self.arrays["embedding"]
+        return list(product(*(range(len(main.chunksizes[dim])) for dim in self.dims)))
+
+    def key(self, array: str, block: Index) -> Key:
+        """Return the Dask key of an array's part of a block."""
+        variable = self.arrays[array]
+        place = dict(zip(self.dims, block, strict=True))
+        return (variable.data.name, *(place[dim] for dim in variable.dims))
+
+    def region(self, array: str, block: Index) -> Region:
+        """Return where an array's part of a block goes."""
+        variable = self.arrays[array]
+        place = dict(zip(self.dims, block, strict=True))
+        return Region(
+            array,
+            tuple(_edges(variable.chunksizes[dim])[place[dim]] for dim in variable.dims),
+        )
+
+
+def _edges(sizes: tuple[int, ...]) -> list[slice]:
+    return [slice(start, stop) for start, stop in pairwise(accumulate(sizes, initial=0))]
+
+
+def in_even_chunks(embedding: xr.DataArray) -> xr.DataArray:
+    """Chunk an embedding evenly, as Zarr asks; what belongs to no block is computed.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+
+    Returns
+    -------
+    xarray.DataArray
+        In Dask, with all features in one chunk.
+    """
+    # Zarr's chunks are all of one size; those of a selection are not.
+    if embedding.chunks is None:
+        sizes = {
+            dim: {"feature": -1, "time": 1}.get(str(dim), BLOCK_CELLS) for dim in embedding.dims
+        }
+    else:
+        sizes = {dim: max(chunks) for dim, chunks in embedding.chunksizes.items()}
+    sizes["feature"] = -1
+    # What belongs to no block (times, angles of a scene) is small, and written with the layout.
+    coords = {
+        name: coord.variable.chunk({dim: sizes[dim] for dim in coord.dims})
+        if name in _WRITTEN_BY_BLOCK
+        else coord.variable.compute()
+        for name, coord in embedding.coords.items()
+        if name not in embedding.indexes
+    }
+    return embedding.chunk(sizes).assign_coords(coords)
+
+
+def lattice_of(dataset: xr.Dataset) -> Lattice:
+    """Find the arrays of a dataset that are written block by block.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        With ``embedding``.
+
+    Returns
+    -------
+    Lattice
+    """
+    names = [name for name in _WRITTEN_BY_BLOCK if name in dataset.coords]
+    names += [str(name) for name in dataset.data_vars if name != "embedding"]
+    arrays = {name: dataset[name].variable for name in [*names, "embedding"]}
+    return Lattice(arrays, dataset["embedding"].dims)
+
+
+def encoding_of(variable: xr.Variable) -> dict[str, Any]:
+    """Choose chunks, shards and codec of an array: a block is a shard, and is read in parts.
+
+    Parameters
+    ----------
+    variable : xarray.Variable
+
+    Returns
+    -------
+    dict
+        As xarray's ``encoding``.
+    """
+    # Chunks and codecs of a file that it was read from do not belong here.
+    kept = {key: variable.encoding[key] for key in _KEPT_ENCODING & variable.encoding.keys()}
+    block = block_shape(variable)
+    encoding = {**kept, "chunks": block, "compressors": (_ZSTD,)}
+    if variable.dtype == np.int8:
+        # What has not been written yet is NaN among floats, and zarr's default of 0 would be data.
+        encoding["fill_value"] = UNWRITTEN
+    if "y" in variable.dims:  # one vector is nothing to be read in parts
+        inner = (_inner_edge(str(dim), n) for dim, n in zip(variable.dims, block, strict=True))
+        encoding |= {"shards": block, "chunks": tuple(inner)}
+    return encoding
+
+
+def block_shape(variable: xr.Variable) -> tuple[int, ...]:
+    """Return the cells of a block along each dimension.
+
+    Parameters
+    ----------
+    variable : xarray.Variable
+
+    Returns
+    -------
+    tuple of int
+    """
+    return tuple(variable.chunksizes[dim][0] for dim in variable.dims)
+
+
+def _inner_edge(dim: str, shard_cells: int) -> int:
+    if dim == "feature":
+        return shard_cells
+    if dim == "time":
+        return 1
+    divisors = [n for n in range(1, shard_cells + 1) if shard_cells % n == 0]
+    return min(divisors, key=lambda n: abs(math.log(n / WANTED_CELLS)))
+
+
+def stored_dtype(dtype: Any) -> str:
+    """Return the name of a dtype that embeddings are stored in.
+
+    Parameters
+    ----------
+    dtype : str or numpy dtype
+
+    Returns
+    -------
+    {"float32", "int8"}
+
+    Raises
+    ------
+    EngineError
+        For any other.
+    """
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name in STORED_DTYPES:
+        return name
+    raise EngineError(
+        explain(
+            f"dtype={name!r}",
+            f"one of {', '.join(STORED_DTYPES)}",
+            "'int8' takes a quarter of the bytes of 'float32', with a scale for each vector.",
+        )
+    )

@@ -1,0 +1,325 @@
+"""Embeddings into Zarr, block by block: what is written once is not computed again."""
+
+import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from dask.base import annotate, compute, tokenize
+from dask.delayed import delayed
+from dask.highlevelgraph import HighLevelGraph
+from rich.console import Console
+from zarr.storage import StorePath
+
+from xr_terramind.blocks.progress import block_progress
+from xr_terramind.blocks.run import Failure, run_blocks
+from xr_terramind.blocks.windows import Axis
+from xr_terramind.embed import TASK_NAME as BLOCK_NAME
+from xr_terramind.errors import (
+    GridError,
+    SourceError,
+    StoreError,
+    StoreExistsError,
+    explain,
+)
+from xr_terramind.inference.device import Runtime, resolve_runtime
+from xr_terramind.model.hub import download
+from xr_terramind.model.specs import model_spec
+from xr_terramind.model.weights import locate
+from xr_terramind.result.grid import with_own_transform
+from xr_terramind.result.quantize import dequantize, is_quantized, quantize
+from xr_terramind.storage.geoemb import geoemb_attrs
+from xr_terramind.storage.layout import (
+    Index,
+    Lattice,
+    block_shape,
+    encoding_of,
+    in_even_chunks,
+    lattice_of,
+    stored_dtype,
+)
+from xr_terramind.storage.resume import GRAPH, refuse_other, refuse_other_pixels
+from xr_terramind.storage.store import (
+    UNFINISHED,
+    Region,
+    complete_blocks,
+    existing_group,
+    lay_out,
+    locate_store,
+    read_back,
+    remove_torn,
+    write_block,
+)
+
+TASK_NAME = "terramind-write"
+
+
+def to_zarr(
+    embedding: xr.DataArray,
+    store: Any,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    dtype: Any = "float32",
+    retries: int = 2,
+    progress: bool | Console = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> xr.DataArray:
+    """Write an embedding block by block; see `TerraMindAccessor.to_zarr`.
+
+    Parameters
+    ----------
+    embedding : xarray.DataArray
+    store : str, path, zarr store or obstore store
+    resume, overwrite : bool
+    dtype : {"float32", "int8"}
+    retries : int
+    progress : bool or rich.console.Console
+    storage_options : mapping, optional
+
+    Returns
+    -------
+    xarray.DataArray
+    """
+    dtype = stored_dtype(dtype)
+    _check_embedding(embedding)
+    place = locate_store(store, storage_options)
+    group = _permitted_group(place, resume=resume, overwrite=overwrite)
+    embedding = _settled(with_own_transform(in_even_chunks(_as_float32(embedding))))
+    dataset = quantize(embedding) if dtype == "int8" else embedding.to_dataset(name="embedding")
+    done: set[Index] = set()
+    if group is None or overwrite or UNFINISHED in group.attrs:
+        _lay_out(place, dataset, embedding.data.name)
+    else:
+        done = _blocks_to_keep(place, embedding, dataset)
+    lattice = lattice_of(dataset)
+    missing = [block for block in lattice.blocks if block not in done]
+    failures = _write(place, lattice, missing, embedding, retries=retries, progress=progress)
+    _report(place, lattice, embedding, failures)
+    return _as_floats(read_back(place))
+
+
+def _as_float32(embedding: xr.DataArray) -> xr.DataArray:
+    if embedding.dtype == np.float32:
+        return embedding
+    return embedding.copy(data=embedding.data.astype(np.float32))
+
+
+def _as_floats(stored: xr.Dataset) -> xr.DataArray:
+    return dequantize(stored) if is_quantized(stored) else stored["embedding"]
+
+
+def _check_embedding(embedding: xr.DataArray) -> None:
+    if "feature" not in embedding.dims or "model_key" not in embedding.attrs:
+        raise GridError(
+            explain(
+                f"an array with the dimensions {embedding.dims} and "
+                f"{'no ' * ('model_key' not in embedding.attrs)}attribute model_key",
+                "an embedding with a dimension 'feature' and the attributes that embed() gave it",
+                "Keep them with xr.set_options(keep_attrs=True), or use xarray's own to_zarr.",
+            )
+        )
+    if not isinstance(embedding, xr.DataArray) or embedding.dtype.kind != "f":
+        raise GridError(
+            explain(
+                f"a {type(embedding).__name__} that is no array of floats",
+                "an embedding as embed() made it",
+                "Of what is quantised pass .terramind.dequantize(), and dtype='int8'.",
+            )
+        )
+    if not embedding.size:
+        raise GridError(
+            explain(
+                f"an empty embedding of shape {dict(embedding.sizes)}",
+                "at least one vector",
+                "Look at the selection that left nothing.",
+            )
+        )
+
+
+def _permitted_group(place: StorePath, *, resume: bool, overwrite: bool) -> Any:
+    if resume and overwrite:
+        raise StoreError(
+            explain(
+                "resume=True and overwrite=True",
+                "one of them",
+                "resume=True keeps the blocks that stand, overwrite=True replaces them.",
+            )
+        )
+    group = existing_group(place)
+    if group is None or resume or overwrite or UNFINISHED in group.attrs:
+        return group
+    raise StoreExistsError(
+        explain(
+            f"a Zarr group at {place}",
+            "nothing there",
+            "resume=True goes on with an embedding that was begun, overwrite=True replaces it, "
+            "or choose another name.",
+        )
+    )
+
+
+def _settled(embedding: xr.DataArray) -> xr.DataArray:
+    # What a lazy result leaves open is settled now that it is computed: a store says what made it.
+    attrs = dict(embedding.attrs)
+    if attrs["weights"] == "pretrained" and not attrs["weights_sha256"]:
+        spec = model_spec(attrs["model_key"])
+        download(spec)
+        attrs["weights_sha256"] = locate("pretrained", spec).sha256
+    asked = Runtime(attrs["engine"], attrs["device"], attrs["precision"])
+    if "auto" in asked:
+        # Where blocks will be computed: on a cluster, that is not here, and not on every worker.
+        with annotate(**_block_annotations(embedding)):
+            (found,) = compute(delayed(resolve_runtime)(*asked))
+        attrs |= found._asdict()
+    return embedding.assign_attrs(attrs)
+
+
+def _block_annotations(embedding: xr.DataArray) -> dict[str, Any]:
+    layers = getattr(embedding.__dask_graph__(), "layers", {})
+    found = (layer.annotations for name, layer in layers.items() if name.startswith(BLOCK_NAME))
+    return next((dict(annotations) for annotations in found if annotations), {})
+
+
+def _lay_out(place: StorePath, dataset: xr.Dataset, graph: str) -> None:
+    dataset = dataset.assign_attrs({**geoemb_attrs(dataset["embedding"]), GRAPH: graph})
+    encoding = {name: encoding_of(array) for name, array in lattice_of(dataset).arrays.items()}
+    lay_out(place, dataset, encoding)
+
+
+def _blocks_to_keep(place: StorePath, embedding: xr.DataArray, dataset: xr.Dataset) -> set[Index]:
+    remove_torn(place)
+    stored = read_back(place)
+    refuse_other(dataset, stored, place)
+    here, encoding = block_shape(embedding.variable), stored["embedding"].encoding
+    there = encoding.get("shards") or encoding["chunks"]
+    if here != there:
+        raise StoreError(
+            explain(
+                f"blocks of {there} cells at {place}",
+                f"blocks of {here}, as the embedding has them now",
+                "Open the cube with the dtype and dates a chunk that it had before, or embed with "
+                "the version of xr_terramind that began the store.",
+            )
+        )
+    lattice = lattice_of(dataset)
+    done = set.intersection(*(_standing(place, lattice, array) for array in lattice.arrays))
+    if done and stored.attrs.get(GRAPH) != embedding.data.name:
+        cells = _telling_block(lattice, _as_floats(stored), sorted(done))
+        refuse_other_pixels(embedding, stored, cells, place)
+    return done
+
+
+def _telling_block(lattice: Lattice, stored: xr.DataArray, done: list[Index]) -> tuple[slice, ...]:
+    # The block nearest to the middle that holds data: one without would be the same in any cube.
+    middle = len(done) // 2
+    for block in sorted(done, key=lambda block: abs(done.index(block) - middle)):
+        cells = lattice.region("embedding", block).slices
+        if stored[cells].isel(feature=0).notnull().any():
+            return cells
+    return lattice.region("embedding", done[middle]).slices
+
+
+def _standing(place: StorePath, lattice: Lattice, array: str) -> set[Index]:
+    # Of one array: a coordinate without features stands where its own block stands.
+    dims = lattice.arrays[array].dims
+    stored = complete_blocks(place, array)
+    return {
+        block
+        for block in lattice.blocks
+        if tuple(dict(zip(lattice.dims, block, strict=True))[dim] for dim in dims) in stored
+    }
+
+
+def _write(
+    place: StorePath,
+    lattice: Lattice,
+    missing: list[Index],
+    embedding: xr.DataArray,
+    *,
+    retries: int,
+    progress: bool | Console,
+) -> dict[Index, Failure]:
+    if not missing:
+        return {}
+    name = f"{TASK_NAME}-{tokenize(str(place), embedding.data.name, sorted(lattice.arrays))}"
+    layer: dict[Any, Any] = {
+        (name, *block): (
+            partial(
+                write_block, place, tuple(lattice.region(array, block) for array in lattice.arrays)
+            ),
+            *(lattice.key(array, block) for array in lattice.arrays),
+        )
+        for block in missing
+    }
+    sources: list[Any] = [variable.data for variable in lattice.arrays.values()]
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=sources)
+    console = progress if isinstance(progress, Console) else None
+    windows = _n_windows(embedding)
+    per_block = windows / len(lattice.blocks) if windows else None
+    bar = block_progress(len(missing), per_block, console) if progress else nullcontext(_ignore)
+    with bar as advance:
+        failures = run_blocks(
+            graph, list(layer), retries=retries, seen=lambda key, result: advance()
+        )
+    return {tuple(int(part) for part in key[1:]): failure for key, failure in failures.items()}
+
+
+def _ignore() -> None:
+    pass
+
+
+def _n_windows(embedding: xr.DataArray) -> int | None:
+    # Of a whole grid; a selection of it is embedded in part, and nobody counts that.
+    attrs = embedding.attrs
+    shape = [embedding.sizes[dim] for dim in ("y", "x") if dim in embedding.dims]
+    if attrs["fit"] == "resize" or shape != list(attrs["grid_hw"]):
+        return None
+    stride_px = attrs["image_size"] - attrs["overlap"]
+    if attrs["output"] == "windows":
+        per_date = math.prod(shape)
+    else:
+        axes = (Axis(n * attrs["patch_size"], attrs["image_size"], stride_px) for n in shape)
+        per_date = math.prod(axis.n_windows for axis in axes)
+    return embedding.sizes.get("time", 1) * per_date
+
+
+def _report(
+    place: StorePath, lattice: Lattice, embedding: xr.DataArray, failures: dict[Index, Failure]
+) -> None:
+    n_blocks = len(lattice.blocks)
+    if failures:
+        listed = [
+            f"{_where(embedding, lattice.region('embedding', block))}: {failure.reason}"
+            for block, failure in sorted(failures.items())
+        ]
+        more = [f"and {len(listed) - 5} more"] if len(listed) > 5 else []
+        raise SourceError(
+            explain(
+                f"{len(failures)} of {n_blocks} blocks that could not be embedded, though they "
+                f"were tried again: {' | '.join(listed[:5] + more)}",
+                f"all of them; the other {n_blocks - len(failures)} are written to {place}",
+                "Look at the source there, then call again with resume=True.",
+            )
+        )
+    lost = n_blocks - len(_standing(place, lattice, "embedding"))
+    if lost:
+        raise StoreError(
+            explain(
+                f"{lost} of {n_blocks} blocks that workers say they wrote, but not at {place}",
+                "a store that all workers and this process share",
+                "Write to a network file system or an object store (a URL).",
+            )
+        )
+
+
+def _where(embedding: xr.DataArray, region: Region) -> str:
+    parts = []
+    for dim, span in zip(embedding.dims, region.slices, strict=True):
+        if dim != "feature" and dim in embedding.indexes:
+            first, last = embedding.indexes[dim][span][[0, -1]]
+            parts.append(f"{dim} {first}" + (f" to {last}" if last != first else ""))
+    return ", ".join(parts) or "the whole extent"
