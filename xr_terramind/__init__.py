@@ -39,9 +39,8 @@ of the pipeline:
 
 from xr_terramind._version import __version__
 from xr_terramind.accessor import TerraMindAccessor
-from xr_terramind.catalogue import download, list_models
-from xr_terramind.cube.report import InputReport, Issue, PlanReport
-from xr_terramind.embed import embed_array
+from xr_terramind.cube.report import InputReport, Issue
+from xr_terramind.embed import download, embed_array, list_models
 from xr_terramind.errors import (
     BandError,
     EngineError,
@@ -54,6 +53,7 @@ from xr_terramind.errors import (
     ValueRangeError,
     WeightsError,
 )
+from xr_terramind.inference.estimate import PlanReport
 from xr_terramind.options import set_options
 from xr_terramind.sources.earth_engine.open_s2 import open_s2
 from xr_terramind.sources.synthetic.scene import sample_scene

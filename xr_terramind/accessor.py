@@ -5,11 +5,11 @@ from typing import Any, Unpack
 
 import xarray as xr
 
-from xr_terramind import arrange, embed
+from xr_terramind import embed
 from xr_terramind.choices import EmbedKeywords
-from xr_terramind.cube.report import InputReport, PlanReport
+from xr_terramind.cube.report import InputReport
 from xr_terramind.explore_methods import ExploreMethods
-from xr_terramind.inference import estimate
+from xr_terramind.inference.estimate import PlanReport
 from xr_terramind.store_methods import StoreMethods
 
 
@@ -37,7 +37,7 @@ class TerraMindAccessor(ExploreMethods, StoreMethods):
         BandError
             For bands that are missing, doubled or unnamed in another number.
         """
-        return arrange.find_bands(self._obj)
+        return embed.find_bands(self._obj)
 
     def arrange(self, modality: str | None = None) -> xr.DataArray:
         """Bring the bands into the model's order and names; surplus ones are left out.
@@ -57,7 +57,7 @@ class TerraMindAccessor(ExploreMethods, StoreMethods):
         BandError
             For bands that are missing, doubled or unnamed in another number.
         """
-        return arrange.arrange(self._obj, modality)
+        return embed.arrange(self._obj, modality)
 
     def check(self, sample: int | None = None, *, modality: str | None = None) -> InputReport:
         """Look for what would make the embedding wrong: dims, bands, CRS, resolution, values.
@@ -74,7 +74,7 @@ class TerraMindAccessor(ExploreMethods, StoreMethods):
         InputReport
             With ``.ok``, ``.issues`` and ``.raise_for_errors()``.
         """
-        return arrange.check(self._obj, sample, modality)
+        return embed.check(self._obj, sample, modality)
 
     def embed(self, output: str = "grid", **options: Unpack[EmbedKeywords]) -> xr.DataArray:
         """Embed the cube with TerraMind: lazily where the cube is lazy, at once where it is not.
@@ -166,4 +166,4 @@ class TerraMindAccessor(ExploreMethods, StoreMethods):
             Windows, patches, blocks, tasks, shape and bytes of the output (float32 and int8),
             memory a task and a worker; time with `calibrate`.
         """
-        return estimate.plan_embedding(self._obj, output=output, calibrate=calibrate, **options)
+        return embed.plan(self._obj, output, calibrate=calibrate, **options)

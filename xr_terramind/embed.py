@@ -1,35 +1,36 @@
 """The recipe: check and arrange the cube, plan windows, encode, label the grid."""
 
 import warnings
+from collections.abc import Hashable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from xr_terramind.blocks.graph import map_blocks
-from xr_terramind.blocks.plan import Plan, plan_resize, plan_windows
-from xr_terramind.blocks.windows import AxisBlock
+from xr_terramind.blocks.graph import TASK_NAME, map_blocks
+from xr_terramind.blocks.plan import Plan
 from xr_terramind.choices import EmbedOptions
 from xr_terramind.cube.arrange import Cube, arrange_cube
-from xr_terramind.cube.bands import invalid_pixels
-from xr_terramind.cube.check import inspect_cube
+from xr_terramind.cube.bands import arrange_bands
+from xr_terramind.cube.check import check_cube, inspect_cube
+from xr_terramind.cube.dims import as_dataarray, lone_band, name_band_dim
 from xr_terramind.cube.report import InputReport
-from xr_terramind.cube.values import thin, value_issues
 from xr_terramind.errors import BandError, TerraMindWarning, explain
-from xr_terramind.inference.device import Runtime, resolve_runtime
-from xr_terramind.inference.encode import encode_block, encode_resized
-from xr_terramind.inference.engines.pytorch import verify_weights
-from xr_terramind.inference.request import EncodeRequest
-from xr_terramind.model.hub import download
-from xr_terramind.model.modalities import Modality, modality_of
-from xr_terramind.model.specs import model_spec
-from xr_terramind.model.weights import locate
-from xr_terramind.options import resolve_options
+from xr_terramind.inference.encode import check_and_encode, encode_block
+from xr_terramind.inference.estimate import PlanReport, estimate
+from xr_terramind.inference.request import EncodeRequest, make_plan, make_request
+from xr_terramind.inference.resize import encode_resized
+from xr_terramind.model import hub
+from xr_terramind.model.modalities import MODALITIES, Modality, modality_of
+from xr_terramind.model.specs import MODELS, model_spec
+from xr_terramind.options import resolve_options, setting
 from xr_terramind.result.attrs import result_attrs
 from xr_terramind.result.grid import cells_of, label, pool_grid
 
-TASK_NAME = "terramind-embed"
+Source = xr.DataArray | xr.Dataset
 
 
 def embed(obj: xr.DataArray | xr.Dataset, output: str = "grid", **options: Any) -> xr.DataArray:
@@ -51,6 +52,14 @@ def embed(obj: xr.DataArray | xr.Dataset, output: str = "grid", **options: Any) 
     return embed_cube(cube, chosen)
 
 
+def plan(
+    obj: Source, output: str = "grid", *, calibrate: bool = False, **options: Any
+) -> PlanReport:
+    """Say what `embed` would run; see `TerraMindAccessor.plan`."""
+    chosen = resolve_options(output=output, **options)
+    return estimate(_checked(obj, chosen, warn=False), chosen, calibrate=calibrate)
+
+
 def embed_cube(cube: Cube, options: EmbedOptions) -> xr.DataArray:
     """Embed an arranged cube.
 
@@ -64,90 +73,12 @@ def embed_cube(cube: Cube, options: EmbedOptions) -> xr.DataArray:
     xarray.DataArray
     """
     request = make_request(cube, options)
-    plan = make_plan(cube, options)
-    features, valid = _run(cube, plan, request, options)
-    cells = cells_of(plan, fit=options.fit, output=options.output)
-    attrs = result_attrs(cube, options, request, plan)
+    layout = make_plan(cube, options)
+    features, valid = _run(cube, layout, request, options)
+    cells = cells_of(layout, fit=options.fit, output=options.output)
+    attrs = result_attrs(cube, options, request, layout)
     grid = label(features, valid, cube.data, cube.grid, cells, attrs)
     return pool_grid(grid, options.pooling) if options.output == "pooled" else grid
-
-
-def make_plan(cube: Cube, options: EmbedOptions) -> Plan:
-    """Lay windows over a cube.
-
-    Parameters
-    ----------
-    cube : Cube
-    options : EmbedOptions
-
-    Returns
-    -------
-    Plan
-    """
-    if options.fit == "resize":
-        pooled = options.output == "windows"
-        return plan_resize(cube.shape, window_px=options.window_size, per_window=pooled)
-    time_chunks = cube.data.chunksizes.get("time", (1,)) if cube.is_lazy else (1,)
-    return plan_windows(
-        cube.shape,
-        window_px=options.window_size,
-        overlap_px=options.overlap,
-        pixel_bytes=cube.data.dtype.itemsize * cube.data.sizes["band"],
-        times_per_chunk=max(time_chunks),
-        per_window=options.output == "windows",
-        in_memory=not cube.is_lazy,
-    )
-
-
-def make_request(cube: Cube, options: EmbedOptions) -> EncodeRequest:
-    """Say all that a worker must know, having refused what cannot work.
-
-    Parameters
-    ----------
-    cube : Cube
-    options : EmbedOptions
-
-    Returns
-    -------
-    EncodeRequest
-        With engine, device and precision settled where this process will run it.
-
-    Raises
-    ------
-    WeightsError, EngineError
-        For weights and devices that are not there.
-    """
-    spec = model_spec(options.model)
-    weights = locate(options.weights, spec)
-    if weights.kind == "hub" and not weights.sha256 and not cube.is_lazy:
-        download(spec)
-        weights = locate(options.weights, spec)
-    if weights.kind == "file" and cube.is_lazy:  # otherwise the model is loaded at once anyway
-        verify_weights(weights, options.model, options.modality)
-    runtime = Runtime(options.engine, options.device, options.precision)
-    if not cube.is_lazy:
-        runtime = resolve_runtime(*runtime)
-    elif options.device not in ("auto", "cpu"):
-        # Only refuses: a lazy cube may be computed elsewhere, and "auto" stays so until then.
-        resolve_runtime(*runtime)
-    return EncodeRequest(
-        model=options.model,
-        modality=options.modality,
-        weights=weights,
-        layer=options.layer,
-        engine=runtime.engine,
-        device=runtime.device,
-        precision=runtime.precision,
-        normalize=options.normalize,
-        clip=options.clip_range,
-        nodata=cube.nodata,
-        window_px=options.window_size,
-        batch_size=options.batch_size,
-        min_valid_fraction=options.min_valid_fraction,
-        pooling=options.pooling if options.output == "windows" else None,
-        flip_y=cube.grid.flip_y,
-        flip_x=cube.grid.flip_x,
-    )
 
 
 def _run(cube: Cube, plan: Plan, request: EncodeRequest, options: EmbedOptions) -> tuple[Any, Any]:
@@ -166,63 +97,11 @@ def _run(cube: Cube, plan: Plan, request: EncodeRequest, options: EmbedOptions) 
     return (features, valid) if dated else (features[0], valid[0])
 
 
-def check_and_encode(
-    pixels: np.ndarray,
-    rows: AxisBlock,
-    cols: AxisBlock,
-    *,
-    encode: Any,
-    request: EncodeRequest,
-    cube_name: str = "",
-) -> np.ndarray:
-    """Look at a block's values before encoding it, so that a wrong unit fails at the first block.
-
-    Parameters
-    ----------
-    pixels : ndarray, shape (time, band, y, x)
-    rows, cols : AxisBlock
-    encode : callable
-        ``encode_block`` or ``encode_resized``.
-    request : EncodeRequest
-    cube_name : str
-        The same warning is given once a cube and process.
-
-    Returns
-    -------
-    ndarray
-        What `encode` returns.
-
-    Raises
-    ------
-    ValueRangeError
-        For 0-1 reflectance or linear backscatter, where values are to be z-scored.
-    """
-    if request.normalize == "zscore":  # who scales pixels by hand needs no unit checked
-        _check_values(pixels, request, cube_name)
-    return encode(pixels, rows, cols, request)
-
-
-_warned: set[tuple[str, str]] = set()
-
-
-def _check_values(pixels: np.ndarray, request: EncodeRequest, cube_name: str) -> None:
-    modality = modality_of(request.modality)
-    values = thin(pixels)
-    invalid = invalid_pixels(values, request.nodata, modality)
-    issues = value_issues(values, invalid, modality)
-    report = InputReport(tuple(issues), {})
-    report.raise_for_errors()
-    for issue in report.warnings:
-        if not cube_name or (cube_name, issue.code) not in _warned:
-            _warned.add((cube_name, issue.code))
-            warnings.warn(issue.message, TerraMindWarning, stacklevel=2)
-
-
-def _checked(obj: xr.DataArray | xr.Dataset, options: EmbedOptions) -> Cube:
+def _checked(obj: xr.DataArray | xr.Dataset, options: EmbedOptions, *, warn: bool = True) -> Cube:
     modality = modality_of(options.modality)
     report, cube = inspect_cube(obj, modality, window_px=options.window_size, fit=options.fit)
     report.raise_for_errors()
-    for issue in report.warnings:
+    for issue in report.warnings if warn else ():
         # Shown where the user called the accessor: user -> accessor -> embed -> here.
         warnings.warn(issue.message, TerraMindWarning, stacklevel=4)
     assert cube is not None  # a report without errors comes with a cube
@@ -276,3 +155,110 @@ def _check_array(array: np.ndarray, modality: Modality) -> None:
                 "Move the bands to axis -3 and put them in this order.",
             )
         )
+
+
+def arrange(obj: Source, modality: str | None = None) -> xr.DataArray:
+    """Bring bands into the model's order and names; see `TerraMindAccessor.arrange`.
+
+    Parameters
+    ----------
+    obj : xarray.DataArray or xarray.Dataset
+    modality : str, optional
+
+    Returns
+    -------
+    xarray.DataArray
+        Dimensions stay in their order; the band dimension is called ``band``.
+    """
+    return _arranged(obj, modality)[0]
+
+
+def find_bands(obj: Source) -> dict[str, Hashable]:
+    """Map the model's bands to the cube's names; see `TerraMindAccessor.bands`.
+
+    Parameters
+    ----------
+    obj : xarray.DataArray or xarray.Dataset
+
+    Returns
+    -------
+    dict
+    """
+    return _arranged(obj, None)[1]
+
+
+def _arranged(obj: Source, modality: str | None) -> tuple[xr.DataArray, dict[str, Hashable]]:
+    wanted = modality_of(modality or resolve_options().modality)
+    array = name_band_dim(lone_band(as_dataarray(obj), wanted))
+    arranged, names, _ = arrange_bands(array, wanted, pick=True)
+    return arranged, names
+
+
+def check(obj: Source, sample: int | None = None, modality: str | None = None) -> InputReport:
+    """Check a cube and a sample of its values; see `TerraMindAccessor.check`.
+
+    Parameters
+    ----------
+    obj : xarray.DataArray or xarray.Dataset
+    sample : int, optional
+    modality : str, optional
+
+    Returns
+    -------
+    InputReport
+    """
+    options = resolve_options(**({"modality": modality} if modality else {}))
+    return check_cube(
+        obj,
+        modality_of(options.modality),
+        window_px=options.window_size,
+        fit=options.fit,
+        sample=sample,
+    )
+
+
+def list_models() -> pd.DataFrame:
+    """List TerraMind's encoders.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by model key: ``features`` of a token, ``blocks``, ``parameters`` (with the S2L2A
+        patch embedding), ``hub_id``, ``hub_file``, and whether the file is ``cached`` here.
+    """
+    n_bands = len(MODALITIES["S2L2A"].bands)
+    rows = {
+        key: {
+            "features": spec.dim,
+            "blocks": spec.depth,
+            "parameters": spec.parameters(n_bands),
+            "hub_id": spec.hub_id,
+            "hub_file": spec.hub_file,
+            "cached": hub.cached_file(spec) is not None,
+        }
+        for key, spec in MODELS.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+
+def download(model: str | None = None) -> Path:
+    """Fetch a model's pretrained weights from the Hugging Face hub into the local cache.
+
+    Parameters
+    ----------
+    model : str, optional
+        A key of `list_models`; the default model where none is given.
+
+    Returns
+    -------
+    Path
+        The cached file.
+
+    Raises
+    ------
+    EngineError
+        For an unknown model.
+    WeightsError
+        Where the hub is out of reach or refuses.
+    """
+    return hub.download(model_spec(model or setting("model", "terramind_v1_small")))

@@ -182,10 +182,15 @@ def terratorch_like_rate(model: str, device: str, batch_size: int) -> float:
     That is how TerraTorch 1.2 runs it; TerraTorch itself is measured where it is installed, by
     throughput.py on a CPU.
     """
-    from xr_terramind.inference.engines.pytorch import load_encoder
     from xr_terramind.model.encoder import Attention
+    from xr_terramind.model.load import load_encoder
+    from xr_terramind.model.modalities import modality_of
+    from xr_terramind.model.specs import model_spec
 
-    encoder = load_encoder(request_of(model, "float32", device, batch_size)).to(device)
+    request = request_of(model, "float32", device, batch_size)
+    encoder = load_encoder(
+        model_spec(request.model), modality_of(request.modality), request.weights
+    ).to(device)
     fused = Attention.forward
     images = torch.randn(batch_size, 12, 224, 224, device=device)
 

@@ -83,24 +83,18 @@ WAYS = {
 }
 
 
-def request_of(weights: str) -> Any:
-    """Return what a worker would be told, with normalising left out."""
-    from xr_terramind.inference.request import EncodeRequest
-    from xr_terramind.model.specs import MODELS
-    from xr_terramind.model.weights import locate
-
-    found = locate(weights, MODELS[SMALL])
-    return EncodeRequest(model=SMALL, modality="S2L2A", weights=found, normalize="none")
-
-
 def run(name: str, weights: str) -> dict[str, float]:
     """Measure one way: windows a second, and how far its numbers are from our torch module's."""
     import numpy as np
     import torch
 
-    from xr_terramind.inference.engines.pytorch import load_encoder
+    from xr_terramind.model.load import load_encoder
+    from xr_terramind.model.modalities import MODALITIES
+    from xr_terramind.model.specs import MODELS
+    from xr_terramind.model.weights import locate
 
-    encoder = load_encoder(request_of(weights))
+    found = locate(weights, MODELS[SMALL])
+    encoder = load_encoder(MODELS[SMALL], MODALITIES["S2L2A"], found)
     images = torch.randn(N_WINDOWS, 12, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = encoder(images).numpy()

@@ -10,10 +10,10 @@ import torch
 import xr_terramind as xtm
 from xr_terramind.inference import loaded
 from xr_terramind.inference.device import resolve_runtime
-from xr_terramind.inference.encode import footprint_share
-from xr_terramind.inference.engines import pytorch
 from xr_terramind.inference.loaded import runner_for
 from xr_terramind.inference.request import EncodeRequest
+from xr_terramind.inference.resize import footprint_share
+from xr_terramind.model import load
 from xr_terramind.model.modalities import MODALITIES
 from xr_terramind.model.specs import MODELS
 from xr_terramind.model.weights import locate
@@ -36,13 +36,13 @@ def fresh_cache():
 
 def test_one_load_under_many_threads(monkeypatch, fresh_cache):
     loads = []
-    read = pytorch.read_weights
+    read = load.read_weights
 
     def counted(*args):
         loads.append(threading.get_ident())
         return read(*args)
 
-    monkeypatch.setattr(pytorch, "read_weights", counted)
+    monkeypatch.setattr(load, "read_weights", counted)
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: runner_for(request(engine="torch")), range(32)))
     assert len(loads) == 1

@@ -25,6 +25,9 @@ from dask.highlevelgraph import HighLevelGraph
 from xr_terramind.blocks.plan import Plan
 from xr_terramind.blocks.windows import AxisBlock
 
+TASK_NAME = "terramind-embed"
+"""What the tasks that embed a block are called on the dashboard."""
+
 Graph = dict[Any, Any]
 _DATED = 4  # axes of a source with time
 

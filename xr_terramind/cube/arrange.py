@@ -4,14 +4,13 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-import numpy as np
 import xarray as xr
 
-from xr_terramind.cube.bands import band_of, match_bands
+from xr_terramind.cube.bands import arrange_bands
 from xr_terramind.cube.dims import as_dataarray, canonical_dims, lone_band, nodata_values
 from xr_terramind.cube.geometry import PixelGrid, pixel_grid
-from xr_terramind.errors import BandError, GridError, ValueRangeError, explain
-from xr_terramind.model.modalities import Modality, band_labels
+from xr_terramind.errors import GridError, ValueRangeError, explain
+from xr_terramind.model.modalities import Modality
 
 
 @dataclass(frozen=True)
@@ -51,94 +50,6 @@ class Cube:
     def is_lazy(self) -> bool:
         """Whether the pixels are a Dask array."""
         return self.data.chunks is not None
-
-
-def band_names(array: xr.DataArray) -> list[str] | None:
-    """Return the names that a cube gives its bands, or None where it gives none.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-        With a ``band`` dimension.
-
-    Returns
-    -------
-    list of str or None
-        From the ``band`` coordinate, or from a ``long_name`` with one entry a band (as rioxarray
-        reads GDAL's band descriptions). Band numbers 1, 2, ... or 0, 1, ... are no names.
-    """
-    n_bands = array.sizes["band"]
-    if "band" in array.coords:
-        values = np.atleast_1d(array.coords["band"].values)
-        counts = (np.arange(n_bands), np.arange(1, n_bands + 1))
-        if not any(np.array_equal(values, count) for count in counts):
-            return [str(value) for value in values]
-    described = array.attrs.get("long_name")
-    if isinstance(described, list | tuple | np.ndarray) and len(described) == n_bands:
-        names = [str(name) for name in described]
-        if any(band_of(name) for name in names):
-            return names
-    return None
-
-
-def arrange_bands(
-    array: xr.DataArray, modality: Modality, *, pick: bool = False
-) -> tuple[xr.DataArray, dict[str, Hashable], bool]:
-    """Bring bands into the model's order and names.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-        With a ``band`` dimension.
-    modality : Modality
-        Whose order is wanted.
-    pick : bool, default False
-        Pass over surplus bands instead of refusing them.
-
-    Returns
-    -------
-    arranged : xarray.DataArray
-    names : dict
-        Model band -> the cube's own name.
-    assumed : bool
-        The cube names no bands, and has as many as the model.
-
-    Raises
-    ------
-    BandError
-        For bands that are missing, doubled, surplus, or unnamed in another number.
-    """
-    names = band_names(array)
-    if names is None:
-        n_bands = array.sizes["band"]
-        if n_bands != len(modality.bands):
-            raise BandError(
-                explain(
-                    f"{n_bands} bands without names",
-                    f"the {len(modality.bands)} of {modality.name}: {', '.join(modality.bands)}",
-                    "Name them with cube.assign_coords(band=[...]), or choose another modality.",
-                )
-            )
-        order, names = list(range(n_bands)), list(modality.bands)
-        assumed = n_bands > 1  # a single band has only one order
-    else:
-        order = match_bands(names, modality, pick=pick)
-        # What an earlier arrange() had to assume stays an assumption.
-        assumed = array.attrs.get("band_order") == "assumed"
-    attrs = {key: value for key, value in array.attrs.items() if key != "long_name"}
-    if isinstance(array.attrs.get("long_name"), str):
-        attrs["long_name"] = array.attrs["long_name"]
-    if assumed:
-        attrs["band_order"] = "assumed"
-    # Coordinates along band (wavelengths, descriptions) follow; its own index gets new names.
-    picked = array if order == list(range(array.sizes["band"])) else array.isel(band=order)
-    arranged = picked.assign_coords(band=band_labels(modality.bands))
-    arranged.attrs = attrs
-    return (
-        arranged,
-        {band: names[i] for band, i in zip(modality.bands, order, strict=True)},
-        assumed,
-    )
 
 
 def check_dtype(array: xr.DataArray) -> None:

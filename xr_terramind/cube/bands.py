@@ -3,13 +3,16 @@
 import math
 import re
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xr_terramind.errors import BandError, explain
-from xr_terramind.model.modalities import Modality
+from xr_terramind.model.modalities import Modality, band_labels
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Array = Any  # numpy.ndarray or torch.Tensor
 # Model band -> other spellings, normalised by `_plain`: ESA's zero-padded names and TerraTorch's
@@ -159,3 +162,91 @@ def invalid_pixels(values: Array, nodata: Sequence[float], modality: Modality) -
     if modality.is_sentinel2:
         invalid |= (low == 0) & (high == 0)
     return invalid
+
+
+def band_names(array: "xr.DataArray") -> list[str] | None:
+    """Return the names that a cube gives its bands, or None where it gives none.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+        With a ``band`` dimension.
+
+    Returns
+    -------
+    list of str or None
+        From the ``band`` coordinate, or from a ``long_name`` with one entry a band (as rioxarray
+        reads GDAL's band descriptions). Band numbers 1, 2, ... or 0, 1, ... are no names.
+    """
+    n_bands = array.sizes["band"]
+    if "band" in array.coords:
+        values = np.atleast_1d(array.coords["band"].values)
+        counts = (np.arange(n_bands), np.arange(1, n_bands + 1))
+        if not any(np.array_equal(values, count) for count in counts):
+            return [str(value) for value in values]
+    described = array.attrs.get("long_name")
+    if isinstance(described, list | tuple | np.ndarray) and len(described) == n_bands:
+        names = [str(name) for name in described]
+        if any(band_of(name) for name in names):
+            return names
+    return None
+
+
+def arrange_bands(
+    array: "xr.DataArray", modality: Modality, *, pick: bool = False
+) -> "tuple[xr.DataArray, dict[str, Hashable], bool]":
+    """Bring bands into the model's order and names.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+        With a ``band`` dimension.
+    modality : Modality
+        Whose order is wanted.
+    pick : bool, default False
+        Pass over surplus bands instead of refusing them.
+
+    Returns
+    -------
+    arranged : xarray.DataArray
+    names : dict
+        Model band -> the cube's own name.
+    assumed : bool
+        The cube names no bands, and has as many as the model.
+
+    Raises
+    ------
+    BandError
+        For bands that are missing, doubled, surplus, or unnamed in another number.
+    """
+    names = band_names(array)
+    if names is None:
+        n_bands = array.sizes["band"]
+        if n_bands != len(modality.bands):
+            raise BandError(
+                explain(
+                    f"{n_bands} bands without names",
+                    f"the {len(modality.bands)} of {modality.name}: {', '.join(modality.bands)}",
+                    "Name them with cube.assign_coords(band=[...]), or choose another modality.",
+                )
+            )
+        order, names = list(range(n_bands)), list(modality.bands)
+        assumed = n_bands > 1  # a single band has only one order
+    else:
+        order = match_bands(names, modality, pick=pick)
+        # What an earlier arrange() had to assume stays an assumption.
+        assumed = array.attrs.get("band_order") == "assumed"
+    attrs = {key: value for key, value in array.attrs.items() if key != "long_name"}
+    if isinstance(array.attrs.get("long_name"), str):
+        attrs["long_name"] = array.attrs["long_name"]
+    if assumed:
+        attrs["band_order"] = "assumed"
+    # Coordinates along band (wavelengths, descriptions) follow; its own index gets new names.
+    picked = array if order == list(range(array.sizes["band"])) else array.isel(band=order)
+    arranged = picked.assign_coords(band=band_labels(modality.bands))
+    arranged.attrs = attrs
+    return (
+        arranged,
+        {band: names[i] for band, i in zip(modality.bands, order, strict=True)},
+        assumed,
+    )

@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from dask.base import compute
 
-from xr_terramind.cube.arrange import Cube, arrange_bands, check_dtype, check_sizes
-from xr_terramind.cube.bands import invalid_pixels
+from xr_terramind.cube.arrange import Cube, check_dtype, check_sizes
+from xr_terramind.cube.bands import arrange_bands, invalid_pixels
 from xr_terramind.cube.dims import as_dataarray, canonical_dims, lone_band, nodata_values
 from xr_terramind.cube.geometry import PixelGrid, pixel_grid, pixel_size_m
 from xr_terramind.cube.report import InputReport, Issue

@@ -15,7 +15,8 @@ from xr_terramind.explore.cosines import (
     one_less_cosine,
     whole_vectors,
 )
-from xr_terramind.explore.vectors import as_map, check_grid, made_by
+from xr_terramind.explore.vectors import as_map, made_by
+from xr_terramind.result.check import check_grid
 
 _SAME_PLACE = 0.01  # of a step
 

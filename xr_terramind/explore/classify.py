@@ -10,7 +10,8 @@ import xarray as xr
 from xr_terramind.errors import EngineError, GridError, TerraMindWarning, did_you_mean, explain
 from xr_terramind.explore.cross_validation import Examples, cross_validate
 from xr_terramind.explore.sample import find_cells, import_geopandas, vectors_at
-from xr_terramind.explore.vectors import check_grid, map_vectors
+from xr_terramind.explore.vectors import map_vectors
+from xr_terramind.result.check import check_grid
 
 if TYPE_CHECKING:
     import geopandas as gpd

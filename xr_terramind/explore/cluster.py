@@ -10,12 +10,12 @@ import xarray as xr
 
 from xr_terramind.errors import EngineError, GridError, explain
 from xr_terramind.explore.vectors import (
-    check_grid,
     made_by,
     map_vectors,
     name_classes,
     sample_vectors,
 )
+from xr_terramind.result.check import check_grid
 
 NO_CLUSTER = -1
 """Label of cells without an embedding."""

@@ -13,12 +13,12 @@ import xarray as xr
 
 from xr_terramind.errors import EngineError, GridError, TerraMindWarning, did_you_mean, explain
 from xr_terramind.explore.vectors import (
-    check_grid,
     made_by,
     map_vectors,
     same_features,
     sample_vectors,
 )
+from xr_terramind.result.check import check_grid
 
 _COLOURS = ("red", "green", "blue")
 _DIMS = {

@@ -8,8 +8,8 @@ import xarray as xr
 from dask.base import compute
 
 from xr_terramind.errors import GridError, TerraMindWarning, explain
-from xr_terramind.explore.vectors import check_grid
 from xr_terramind.result.cells import cell_borders, cells_at
+from xr_terramind.result.check import check_grid
 
 if TYPE_CHECKING:
     import geopandas as gpd

@@ -17,8 +17,9 @@ from xr_terramind.explore.cosines import (
     cosines,
     whole_vectors,
 )
-from xr_terramind.explore.vectors import as_map, check_grid, has_data, made_by
+from xr_terramind.explore.vectors import as_map, has_data, made_by
 from xr_terramind.result.cells import cell_borders, cells_at
+from xr_terramind.result.check import check_grid
 
 _PLACE = "place"
 

@@ -4,25 +4,29 @@ Raw integers go to the device as they are; clipping, normalisation and cutting h
 """
 
 import math
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xr_terramind.blocks.windows import AxisBlock, Span
+from xr_terramind.cube.bands import invalid_pixels
+from xr_terramind.cube.report import InputReport
+from xr_terramind.cube.values import thin, value_issues
+from xr_terramind.errors import TerraMindWarning
 from xr_terramind.inference.engines.pytorch import device_dtype
 from xr_terramind.inference.engines.streams import Waiting
 from xr_terramind.inference.loaded import (
     Runner,
     halve_batch,
-    in_model_thread,
     runner_for,
     to_model_thread,
 )
 from xr_terramind.inference.request import EncodeRequest
-from xr_terramind.model.specs import PATCH_PX
+from xr_terramind.model.modalities import modality_of
 
 
 class _Window(NamedTuple):
@@ -57,14 +61,17 @@ def encode_block(
         for (time, row, col), vectors, share in zip(batch, tokens, valid, strict=True):
             used = np.s_[row.patch_start : row.patch_stop, col.patch_start : col.patch_stop]
             place = np.s_[row.out_start : row.out_stop, col.out_start : col.out_stop]
-            _fill_cells(out[(time, slice(None), *place)], vectors[used], share[used], request)
+            fill_cells(out[(time, slice(None), *place)], vectors[used], share[used], request)
     return out
 
 
-def _fill_cells(
+def fill_cells(
     out: np.ndarray, vectors: np.ndarray, share: np.ndarray, request: EncodeRequest
 ) -> None:
-    # (y, x, feature), (y, x) -> out (feature + 1, y, x): one cell where the request pools
+    """Put vectors (y, x, feature) and valid fractions (y, x) into ``out`` (feature + 1, y, x).
+
+    One cell where the request pools; NaN where too little is valid.
+    """
     seen = (share > 0) & (share >= request.min_valid_fraction)
     if request.pooling is not None:
         out[:-1, 0, 0] = pool(vectors[seen], request.pooling)
@@ -222,62 +229,53 @@ def padding_masks(
     return masks if masks.any() else None
 
 
-def encode_resized(
-    pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock, request: EncodeRequest
+def check_and_encode(
+    pixels: np.ndarray,
+    rows: AxisBlock,
+    cols: AxisBlock,
+    *,
+    encode: Any,
+    request: EncodeRequest,
+    cube_name: str = "",
 ) -> np.ndarray:
-    """Encode each date's whole extent, resized to one window, as rs-embed's adapter does.
-
-    Invalid pixels take the band mean before resizing, so that they do not bleed into others.
+    """Look at a block's values before encoding it, so that a wrong unit fails at the first block.
 
     Parameters
     ----------
     pixels : ndarray, shape (time, band, y, x)
-        The whole extent, raw.
     rows, cols : AxisBlock
-        Of the resized image: its patches.
+    encode : callable
+        ``encode_block`` or ``encode_resized``.
     request : EncodeRequest
+    cube_name : str
+        The same warning is given once a cube and process.
 
     Returns
     -------
-    ndarray of float32, shape (time, feature + 1, y, x)
-        As `encode_block`; the valid fraction is that of each patch's footprint in the source.
+    ndarray
+        What `encode` returns.
+
+    Raises
+    ------
+    ValueRangeError
+        For 0-1 reflectance or linear backscatter, where values are to be z-scored.
     """
-    runner = runner_for(request)
-    return np.stack([in_model_thread(_encode_date, runner, date, request) for date in pixels])
+    if request.normalize == "zscore":  # who scales pixels by hand needs no unit checked
+        _check_values(pixels, request, cube_name)
+    return encode(pixels, rows, cols, request)
 
 
-def _encode_date(runner: Runner, date: np.ndarray, request: EncodeRequest) -> np.ndarray:
-    # (band, y, x) -> (feature + 1, y, x)
-    vectors, invalid = runner.encode_extent(date, request)
-    valid = footprint_share(~invalid, request.window_px // PATCH_PX)
-    cells = valid.shape if request.pooling is None else (1, 1)
-    out = np.empty((runner.spec.dim + 1, *cells), np.float32)
-    _fill_cells(out, vectors, valid, request)
-    return out
+_warned: set[tuple[str, str]] = set()
 
 
-def footprint_share(valid: np.ndarray, side: int) -> np.ndarray:
-    """Average a mask over the footprints of the patches of a resized image.
-
-    Parameters
-    ----------
-    valid : ndarray of bool, shape (y, x)
-        In the source's pixels.
-    side : int
-        Patches along each edge of the resized image.
-
-    Returns
-    -------
-    ndarray of float32, shape (side, side)
-        Each footprint is exactly 1 / side of the extent; pixels that it cuts count in part.
-    """
-    by_row, by_col = (_footprint_weights(size, side) for size in valid.shape)
-    return (by_row @ valid.astype(np.float64) @ by_col.T).astype(np.float32)
-
-
-def _footprint_weights(size: int, side: int) -> np.ndarray:
-    edges = np.arange(side + 1) * size / side
-    pixel = np.arange(size)
-    lower = np.maximum(edges[:-1, None], pixel)
-    upper = np.minimum(edges[1:, None], pixel + 1)
-    return np.clip(upper - lower, 0.0, None) * side / size
+def _check_values(pixels: np.ndarray, request: EncodeRequest, cube_name: str) -> None:
+    modality = modality_of(request.modality)
+    values = thin(pixels)
+    invalid = invalid_pixels(values, request.nodata, modality)
+    issues = value_issues(values, invalid, modality)
+    report = InputReport(tuple(issues), {})
+    report.raise_for_errors()
+    for issue in report.warnings:
+        if not cube_name or (cube_name, issue.code) not in _warned:
+            _warned.add((cube_name, issue.code))
+            warnings.warn(issue.message, TerraMindWarning, stacklevel=2)

@@ -2,28 +2,25 @@
 
 import math
 import time
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from html import escape
 
 import dask
 import dask.array as da
 import numpy as np
-import xarray as xr
 from dask.system import CPU_COUNT
+from dask.utils import format_bytes, format_time
 
-from xr_terramind.blocks.graph import map_blocks
+from xr_terramind.blocks.graph import TASK_NAME, map_blocks
 from xr_terramind.blocks.plan import Plan
 from xr_terramind.blocks.windows import AxisBlock
 from xr_terramind.choices import EmbedOptions
 from xr_terramind.cube.arrange import Cube
-from xr_terramind.cube.check import inspect_cube
-from xr_terramind.cube.report import PlanReport
-from xr_terramind.embed import TASK_NAME, make_plan, make_request
+from xr_terramind.cube.report import html_table
 from xr_terramind.inference.device import MAX_BATCH_CPU, window_bytes
 from xr_terramind.inference.loaded import in_model_thread, runner_for
-from xr_terramind.model.modalities import modality_of
+from xr_terramind.inference.request import make_plan, make_request
 from xr_terramind.model.specs import ModelSpec, model_spec
-from xr_terramind.options import resolve_options
 
 PROCESS_BYTES = 700 * 2**20
 """Python with torch, xarray and Dask on Linux, as measured before the first block."""
@@ -31,32 +28,100 @@ PROCESS_BYTES = 700 * 2**20
 CALIBRATION_S = 2.0
 
 
-def plan_embedding(
-    obj: xr.DataArray | xr.Dataset, *, calibrate: bool = False, **options: Any
-) -> PlanReport:
-    """Say what ``embed`` would run; see `TerraMindAccessor.plan`.
+@dataclass(frozen=True)
+class PlanReport:
+    """What ``embed`` would run; nothing was computed for it.
 
-    Parameters
+    Attributes
     ----------
-    obj : xarray.DataArray or xarray.Dataset
-    calibrate : bool
-    **options
-        Fields of `EmbedOptions`, ``output`` included.
-
-    Returns
-    -------
-    PlanReport
+    windows : int
+        Images that pass through the encoder, over all dates.
+    patches : int
+        Patches of the source, over all dates: vectors of ``output="grid"``.
+    blocks : int
+        Embedding tasks.
+    tasks : int
+        All tasks of the graph, reading included.
+    output_shape, output_dims : tuple
+        Of the result.
+    output_bytes : int
+        Of the result in float32, without its coordinates.
+    output_bytes_int8 : int
+        The same as int8 with a float32 scale a vector.
+    input_bytes : int
+        Of the whole source.
+    task_bytes : int
+        Pixels and vectors that the largest embedding task holds, beside the model.
+    worker_bytes : int
+        Peak memory of a process that embeds and writes, about: libraries, model, a batch, and the
+        blocks and chunks that its threads have under way.
+    model : str
+    model_bytes : int
+        Of the weights in float32.
+    windows_per_s : float or None
+        Measured on this machine, where ``calibrate=True`` asked for it.
     """
-    chosen = resolve_options(**options)
-    modality = modality_of(chosen.modality)
-    report, cube = inspect_cube(obj, modality, window_px=chosen.window_size, fit=chosen.fit)
-    report.raise_for_errors()
-    assert cube is not None  # a report without errors comes with a cube
-    plan = make_plan(cube, chosen)
-    spec = model_spec(chosen.model)
+
+    windows: int
+    patches: int
+    blocks: int
+    tasks: int
+    output_shape: tuple[int, ...]
+    output_dims: tuple[str, ...]
+    output_bytes: int
+    output_bytes_int8: int
+    input_bytes: int
+    task_bytes: int
+    worker_bytes: int
+    model: str
+    model_bytes: int
+    windows_per_s: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Time to encode all windows on this machine, where ``calibrate=True`` asked for it."""
+        return None if self.windows_per_s is None else self.windows / self.windows_per_s
+
+    def _rows(self) -> list[tuple[str, str]]:
+        shape = ", ".join(
+            f"{dim} {size:,}" for dim, size in zip(self.output_dims, self.output_shape, strict=True)
+        )
+        rows = [
+            ("model", f"{self.model}, {format_bytes(self.model_bytes)} in float32"),
+            ("input", format_bytes(self.input_bytes)),
+            ("windows", f"{self.windows:,}"),
+            ("patches", f"{self.patches:,}"),
+            ("blocks", f"{self.blocks:,}, in {self.tasks:,} tasks"),
+            ("memory", f"{format_bytes(self.task_bytes)} a task, "
+                       f"about {format_bytes(self.worker_bytes)} a worker at its peak"),
+            ("output", f"{shape}: {format_bytes(self.output_bytes)} in float32, "
+                       f"{format_bytes(self.output_bytes_int8)} in int8"),
+        ]  # fmt: skip
+        if self.seconds is not None:
+            spent = format_time(self.seconds)
+            rows.append(
+                ("time", f"{spent} at {self.windows_per_s:.1f} windows/s, as measured here")
+            )
+        return rows
+
+    def __repr__(self) -> str:
+        rows = self._rows()
+        width = max(len(key) for key, _ in rows)
+        return "\n".join(["<terramind.Plan>", *(f"  {key:<{width}}  {text}" for key, text in rows)])
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            "terramind.Plan", [(escape(key), escape(text), "inherit") for key, text in self._rows()]
+        )
+
+
+def estimate(cube: Cube, options: EmbedOptions, *, calibrate: bool = False) -> PlanReport:
+    """Say what an arranged cube would cost; computes nothing unless asked to calibrate."""
+    plan = make_plan(cube, options)
+    spec = model_spec(options.model)
     n_times, height, width = plan.out_shape
     has_time = "time" in cube.data.dims
-    cells = () if chosen.output == "pooled" else (height, width)
+    cells = () if options.output == "pooled" else (height, width)
     n_vectors = n_times * int(np.prod(cells))
     return PlanReport(
         windows=plan.n_windows,
@@ -69,10 +134,10 @@ def plan_embedding(
         output_bytes_int8=(spec.dim + 4) * n_vectors,
         input_bytes=int(cube.data.nbytes),
         task_bytes=_task_bytes(cube, plan, spec),
-        worker_bytes=_worker_bytes(cube, plan, spec, chosen),
-        model=chosen.model,
-        model_bytes=4 * spec.parameters(len(modality.bands)),
-        windows_per_s=_windows_per_s(cube, chosen) if calibrate else None,
+        worker_bytes=_worker_bytes(cube, plan, spec, options),
+        model=options.model,
+        model_bytes=4 * spec.parameters(len(cube.modality.bands)),
+        windows_per_s=_windows_per_s(cube, options) if calibrate else None,
     )
 
 

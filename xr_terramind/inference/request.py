@@ -1,9 +1,19 @@
 """What a worker needs to know to encode a block, without the model itself."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from xr_terramind.model.weights import WeightsRef
+from xr_terramind.blocks.plan import Plan, plan_resize, plan_windows
+from xr_terramind.inference.device import Runtime, resolve_runtime
+from xr_terramind.model.hub import download
+from xr_terramind.model.load import verify_weights
+from xr_terramind.model.modalities import modality_of
+from xr_terramind.model.specs import model_spec
+from xr_terramind.model.weights import WeightsRef, locate
+
+if TYPE_CHECKING:  # a worker, and a machine without xarray, need none of it
+    from xr_terramind.choices import EmbedOptions
+    from xr_terramind.cube.arrange import Cube
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +62,81 @@ class EncodeRequest:
     def flips(self) -> tuple[int, ...]:
         """The axes of an image (..., y, x) that are turned."""
         return (-2,) * self.flip_y + (-1,) * self.flip_x
+
+
+def make_request(cube: "Cube", options: "EmbedOptions") -> EncodeRequest:
+    """Say all that a worker must know, having refused what cannot work.
+
+    Parameters
+    ----------
+    cube : Cube
+    options : EmbedOptions
+
+    Returns
+    -------
+    EncodeRequest
+        With engine, device and precision settled where this process will run it.
+
+    Raises
+    ------
+    WeightsError, EngineError
+        For weights and devices that are not there.
+    """
+    spec = model_spec(options.model)
+    weights = locate(options.weights, spec)
+    if weights.kind == "hub" and not weights.sha256 and not cube.is_lazy:
+        download(spec)
+        weights = locate(options.weights, spec)
+    if weights.kind == "file" and cube.is_lazy:  # otherwise the model is loaded at once anyway
+        verify_weights(spec, modality_of(options.modality), weights)
+    runtime = Runtime(options.engine, options.device, options.precision)
+    if not cube.is_lazy:
+        runtime = resolve_runtime(*runtime)
+    elif options.device not in ("auto", "cpu"):
+        # Only refuses: a lazy cube may be computed elsewhere, and "auto" stays so until then.
+        resolve_runtime(*runtime)
+    return EncodeRequest(
+        model=options.model,
+        modality=options.modality,
+        weights=weights,
+        layer=options.layer,
+        engine=runtime.engine,
+        device=runtime.device,
+        precision=runtime.precision,
+        normalize=options.normalize,
+        clip=options.clip_range,
+        nodata=cube.nodata,
+        window_px=options.window_size,
+        batch_size=options.batch_size,
+        min_valid_fraction=options.min_valid_fraction,
+        pooling=options.pooling if options.output == "windows" else None,
+        flip_y=cube.grid.flip_y,
+        flip_x=cube.grid.flip_x,
+    )
+
+
+def make_plan(cube: "Cube", options: "EmbedOptions") -> Plan:
+    """Lay windows over a cube.
+
+    Parameters
+    ----------
+    cube : Cube
+    options : EmbedOptions
+
+    Returns
+    -------
+    Plan
+    """
+    if options.fit == "resize":
+        pooled = options.output == "windows"
+        return plan_resize(cube.shape, window_px=options.window_size, per_window=pooled)
+    time_chunks = cube.data.chunksizes.get("time", (1,)) if cube.is_lazy else (1,)
+    return plan_windows(
+        cube.shape,
+        window_px=options.window_size,
+        overlap_px=options.overlap,
+        pixel_bytes=cube.data.dtype.itemsize * cube.data.sizes["band"],
+        times_per_chunk=max(time_chunks),
+        per_window=options.output == "windows",
+        in_memory=not cube.is_lazy,
+    )

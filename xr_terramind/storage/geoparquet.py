@@ -16,8 +16,8 @@ import xarray as xr
 from dask.base import compute
 
 from xr_terramind.errors import GridError, explain
-from xr_terramind.explore.vectors import check_grid
 from xr_terramind.result.cells import cell_borders, footprints, is_even
+from xr_terramind.result.check import check_grid
 from xr_terramind.storage.whole_files import complete_file
 
 MAX_GROUP_BYTES = 32 << 20

@@ -14,10 +14,10 @@ from dask.highlevelgraph import HighLevelGraph
 from rich.console import Console
 from zarr.storage import StorePath
 
+from xr_terramind.blocks.graph import TASK_NAME as BLOCK_NAME
 from xr_terramind.blocks.progress import block_progress
 from xr_terramind.blocks.run import Failure, run_blocks
 from xr_terramind.blocks.windows import Axis
-from xr_terramind.embed import TASK_NAME as BLOCK_NAME
 from xr_terramind.errors import (
     GridError,
     SourceError,

@@ -18,10 +18,11 @@ from xr_terramind._version import __version__
 from xr_terramind.cube.bands import invalid_pixels
 from xr_terramind.inference.device import Runtime, import_openvino
 from xr_terramind.inference.engines.cache import kept
-from xr_terramind.inference.engines.pytorch import TorchRunner, load_encoder, torch_ready
+from xr_terramind.inference.engines.pytorch import TorchRunner, torch_ready
 from xr_terramind.inference.engines.streams import HostStreams, Waiting
 from xr_terramind.inference.request import EncodeRequest
 from xr_terramind.model.hub import download
+from xr_terramind.model.load import load_encoder
 from xr_terramind.model.modalities import modality_of
 from xr_terramind.model.specs import PATCH_PX, model_spec
 from xr_terramind.model.statistics import band_means, statistics
@@ -203,7 +204,7 @@ def _pipeline(request: EncodeRequest) -> "torch.nn.Module":
     import torch
 
     spec, modality = model_spec(request.model), modality_of(request.modality)
-    encoder = load_encoder(request)
+    encoder = load_encoder(spec, modality, request.weights)
     means = band_means(spec, modality)
 
     mean, std, fill = (

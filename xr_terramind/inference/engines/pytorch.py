@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,15 +10,13 @@ from xr_terramind.cube.bands import invalid_pixels
 from xr_terramind.inference.device import Runtime, affordable_batch, warn_of_lowered_float32
 from xr_terramind.inference.engines.streams import Waiting, streams_for
 from xr_terramind.inference.request import EncodeRequest
-from xr_terramind.model.modalities import Modality, modality_of
-from xr_terramind.model.specs import PATCH_PX, ModelSpec, model_spec
+from xr_terramind.model.load import load_encoder, read_state
+from xr_terramind.model.modalities import modality_of
+from xr_terramind.model.specs import PATCH_PX, model_spec
 from xr_terramind.model.statistics import band_means, statistics
-from xr_terramind.model.weights import WeightsRef, read_weights
 
 if TYPE_CHECKING:
     import torch
-
-    from xr_terramind.model.encoder import TerraMindEncoder
 
     Encoder = Callable[[torch.Tensor], torch.Tensor]
 
@@ -248,63 +245,6 @@ def device_dtype(dtype: np.dtype, device: str) -> np.dtype:
     return np.dtype(np.float32) if wide or odd else dtype.newbyteorder("=")
 
 
-def _meta_encoder(spec: ModelSpec, modality: Modality) -> "TerraMindEncoder":
-    import torch
-
-    from xr_terramind.model.encoder import TerraMindEncoder
-
-    with torch.device("meta"):  # names and shapes only: no memory, no random numbers
-        return TerraMindEncoder(spec, modality.embedding, len(modality.bands))
-
-
-def _read_state(
-    encoder: "TerraMindEncoder", weights: WeightsRef, spec: ModelSpec
-) -> dict[str, "torch.Tensor"]:
-    shapes = {key: tuple(value.shape) for key, value in encoder.state_dict().items()}
-    return read_weights(weights, spec, shapes)
-
-
-@lru_cache(maxsize=16)
-def verify_weights(weights: WeightsRef, model: str, modality: str) -> None:
-    """Read a local weights file once, so that a bad one is refused before any work is planned.
-
-    Parameters
-    ----------
-    weights : WeightsRef
-    model, modality : str
-
-    Raises
-    ------
-    WeightsError
-        As `xr_terramind.model.weights.read_weights`.
-    """
-    spec = model_spec(model)
-    _read_state(_meta_encoder(spec, modality_of(modality)), weights, spec)
-
-
-def load_encoder(request: EncodeRequest) -> "TerraMindEncoder":
-    """Build the encoder and load verified weights into it.
-
-    Parameters
-    ----------
-    request : EncodeRequest
-
-    Returns
-    -------
-    TerraMindEncoder
-        In float32 on the CPU.
-
-    Raises
-    ------
-    WeightsError
-        As `xr_terramind.model.weights.read_weights`.
-    """
-    spec = model_spec(request.model)
-    encoder = _meta_encoder(spec, modality_of(request.modality))
-    encoder.load_state_dict(_read_state(encoder, request.weights, spec), strict=True, assign=True)
-    return encoder.eval().requires_grad_(False)
-
-
 def _build_encoder(runner: TorchRunner, request: EncodeRequest, engine: str) -> "Encoder":
     if engine == "terratorch":
         from xr_terramind.inference.engines.terratorch import build_terratorch
@@ -312,12 +252,13 @@ def _build_encoder(runner: TorchRunner, request: EncodeRequest, engine: str) -> 
         return build_terratorch(
             runner.spec.key,
             runner.modality,
-            _read_state(_meta_encoder(runner.spec, runner.modality), request.weights, runner.spec),
+            read_state(runner.spec, runner.modality, request.weights),
             layer=request.layer,
             device=runner.device,
             dtype=runner.dtype,
         )
-    encoder = load_encoder(request).to(device=runner.device, dtype=runner.dtype)
+    encoder = load_encoder(runner.spec, runner.modality, request.weights)
+    encoder = encoder.to(device=runner.device, dtype=runner.dtype)
 
     def encode(images: "torch.Tensor") -> "torch.Tensor":
         return encoder(images, request.layer)

@@ -1,0 +1,61 @@
+"""Verified weights in the network."""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from xr_terramind.model.modalities import Modality
+from xr_terramind.model.specs import ModelSpec
+from xr_terramind.model.weights import WeightsRef, read_weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from xr_terramind.model.encoder import TerraMindEncoder
+
+
+def build_encoder(spec: ModelSpec, modality: Modality) -> "TerraMindEncoder":
+    """Build an encoder on torch's meta device: names and shapes only, no memory."""
+    import torch
+
+    from xr_terramind.model.encoder import TerraMindEncoder
+
+    with torch.device("meta"):
+        return TerraMindEncoder(spec, modality.embedding, len(modality.bands))
+
+
+def read_state(
+    spec: ModelSpec, modality: Modality, weights: WeightsRef
+) -> dict[str, "torch.Tensor"]:
+    """Read exactly the encoder's keys; see `xr_terramind.model.weights.read_weights`."""
+    state = build_encoder(spec, modality).state_dict()
+    return read_weights(weights, spec, {key: tuple(value.shape) for key, value in state.items()})
+
+
+@lru_cache(maxsize=16)
+def verify_weights(spec: ModelSpec, modality: Modality, weights: WeightsRef) -> None:
+    """Read a local weights file once, so that a bad one is refused before any work is planned.
+
+    Raises
+    ------
+    WeightsError
+        As `xr_terramind.model.weights.read_weights`.
+    """
+    read_state(spec, modality, weights)
+
+
+def load_encoder(spec: ModelSpec, modality: Modality, weights: WeightsRef) -> "TerraMindEncoder":
+    """Build the encoder and load verified weights into it.
+
+    Returns
+    -------
+    TerraMindEncoder
+        In float32 on the CPU.
+
+    Raises
+    ------
+    WeightsError
+        As `xr_terramind.model.weights.read_weights`.
+    """
+    encoder = build_encoder(spec, modality)
+    encoder.load_state_dict(read_state(spec, modality, weights), strict=True, assign=True)
+    return encoder.eval().requires_grad_(False)
