@@ -1,5 +1,10 @@
 """What can go wrong, as few exceptions that say found, expected and remedy."""
 
+import sys
+import warnings
+from importlib import import_module
+from typing import Any
+
 
 class TerraMindError(Exception):
     """Base of every error raised by xr_terramind."""
@@ -79,3 +84,38 @@ def did_you_mean(word: str, choices: list[str]) -> str:
 
     close = get_close_matches(word.lower(), choices, n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def warn(message: str) -> None:
+    """Give a `TerraMindWarning` at the caller's own line: the first frame outside the package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, TerraMindWarning, stacklevel=level)
+
+
+def _is_ours(module: str | None) -> bool:
+    return str(module).partition(".")[0] == __name__.partition(".")[0]
+
+
+def import_optional(name: str, extra: str) -> Any:
+    """Import a package that only some users need.
+
+    Parameters
+    ----------
+    name : str
+        Of the package.
+    extra : str
+        The extra of xr_terramind that brings it along.
+
+    Raises
+    ------
+    ImportError
+        With the command that installs it.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        missing = error.name or name
+        remedy = f"Install it with: pip install 'xr_terramind[{extra}]'"
+        raise ImportError(explain(f"no {missing}", name, remedy), name=missing) from error

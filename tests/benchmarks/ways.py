@@ -47,8 +47,12 @@ def openvino(encoder: Any, images: Any, weights: str) -> Forward:
 
     from xr_terramind.inference.device import Runtime
     from xr_terramind.inference.engines.openvino import OpenVinoRunner
+    from xr_terramind.inference.request import EncodeRequest
+    from xr_terramind.model.specs import MODELS
+    from xr_terramind.model.weights import locate
 
-    request = request_of(weights)
+    found = locate(weights, MODELS[SMALL])
+    request = EncodeRequest(model=SMALL, modality="S2L2A", weights=found, normalize="none")
     runner = OpenVinoRunner(request, Runtime("openvino", "cpu", "float32"), 0)
     pixels, invalid = images.numpy(), np.zeros((N_WINDOWS, 224, 224), bool)
     return lambda: runner._infer(pixels, invalid, request).reshape(N_WINDOWS, 196, -1)
