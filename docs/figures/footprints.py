@@ -1,4 +1,4 @@
-"""Draws patches over a scene with a gap, and what becomes of them: docs/images/footprints.png.
+"""Draws the patches of a scene with a gap, and their embedding: docs/images/footprints.png.
 
 Run: python docs/figures/footprints.py
 """
@@ -13,11 +13,11 @@ import xr_terramind as xtm
 
 TARGET = Path(__file__).resolve().parents[1] / "images" / "footprints.png"
 SIZE_PX, PATCH_PX = 224, 16
-GREY = "#808080"  # reads on white and on black
+GREY = "#808080"  # visible on white and on black
 
 
 def scene_with_a_gap() -> xr.DataArray:
-    """Return a scene of which a slanting strip was not seen, as at the edge of a swath."""
+    """Return a scene without data in a slanting strip, as at the edge of a swath."""
     scene = xtm.sample_scene(SIZE_PX)
     rows, cols = np.mgrid[:SIZE_PX, :SIZE_PX]
     seen = xr.DataArray(cols + 0.25 * rows < 196, dims=("y", "x"))
@@ -31,7 +31,7 @@ def main() -> None:
         model="terramind_v1_tiny", weights="random", min_valid_fraction=0.5
     )
     colours = scene.sel(band=["B4", "B3", "B2"]).transpose("y", "x", "band")
-    # Pixels without data stay white, as imshow shows nothing there.
+    # Pixels without data are transparent.
     stretched = (colours / colours.quantile(0.98)).clip(0, 1)
     opacity = stretched.notnull().all("band").astype(float).expand_dims(band=["opacity"], axis=-1)
     picture = np.concatenate([stretched.fillna(0), opacity], axis=-1)

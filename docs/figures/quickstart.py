@@ -1,4 +1,4 @@
-"""Draws what the quickstart shows, of the synthetic scene: docs/images/quickstart.png.
+"""Draws the pictures of the quickstart, of the synthetic scene: docs/images/quickstart.png.
 
 Run: python docs/figures/quickstart.py
 """
@@ -11,7 +11,7 @@ import xr_terramind as xtm
 
 TARGET = Path(__file__).resolve().parents[1] / "images" / "quickstart.png"
 PLACE = {"x": 442_000, "y": 6_158_000}  # as in the quickstart
-GREY, ACCENT = "#808080", "#ff2d2d"  # grey reads on white and on black
+GREY, ACCENT = "#808080", "#ff2d2d"  # grey is visible on white and on black
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from xr_terramind.blocks.windows import Axis
 
 TARGET = Path(__file__).resolve().parents[1] / "images" / "windows.png"
 HEIGHT_PX, WIDTH_PX, WINDOW_PX, PATCH_PX = 384, 608, 224, 16
-GREY, ACCENT = "#808080", "#c2410c"  # grey reads on white and on black
+GREY, ACCENT = "#808080", "#c2410c"  # grey is visible on white and on black
 TINTS = np.array([[(214, 228, 240), (226, 238, 220)], [(244, 232, 212), (234, 222, 238)]]) / 255
 
 
@@ -26,7 +26,7 @@ def owners(axis: Axis) -> np.ndarray:
 
 
 def draw(ax: Axes, overlap_px: int, window: tuple[int, int]) -> None:
-    """Draw the extent, coloured by owner, and what one window reads and owns."""
+    """Draw the extent, coloured by owning window, and what one window reads and owns."""
     rows, cols = (
         Axis(size_px, WINDOW_PX, WINDOW_PX - overlap_px) for size_px in (HEIGHT_PX, WIDTH_PX)
     )
