@@ -1,28 +1,66 @@
-"""``.terramind`` on DataArray and Dataset: documentation, and one delegating line a method."""
+"""``.terramind`` on DataArray and Dataset: each method is a documented function, wrapped."""
 
-from collections.abc import Hashable
-from typing import Any, Unpack
+import functools
+import inspect
+import re
+from collections.abc import Callable, Hashable, Mapping
+from html import escape
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import xarray as xr
 
-from xr_terramind import embed
-from xr_terramind.choices import EmbedKeywords
-from xr_terramind.cube.report import InputReport
-from xr_terramind.explore_methods import ExploreMethods
-from xr_terramind.inference.estimate import PlanReport
-from xr_terramind.store_methods import StoreMethods
+from xr_terramind import embed as recipes
+from xr_terramind.cube.report import html_table
+from xr_terramind.explore.change import change
+from xr_terramind.explore.classify import classify
+from xr_terramind.explore.cluster import cluster
+from xr_terramind.explore.rgb import rgb_basis, to_rgb
+from xr_terramind.explore.sample import sample
+from xr_terramind.explore.similarity import similarity
+from xr_terramind.result.kinds import name_kind
+from xr_terramind.result.quantize import dequantize, quantize
+from xr_terramind.storage.cog import to_cog
+from xr_terramind.storage.geoparquet import to_geoparquet
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _as_method(
+    function: Callable[Concatenate[Any, P], R],
+) -> Callable[Concatenate["TerraMindAccessor", P], R]:
+    # A docstring that stands once cannot drift. The function's first parameter is what the accessor
+    # stands on, so it leaves the signature and the docstring.
+    @functools.wraps(function)
+    def method(self: "TerraMindAccessor", *args: P.args, **kwargs: P.kwargs) -> R:
+        return function(self._obj, *args, **kwargs)
+
+    shown = inspect.signature(function)
+    first, *others = shown.parameters.values()
+    itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    method.__signature__ = shown.replace(parameters=[itself, *others])  # type: ignore[attr-defined]
+    method.__doc__ = _without_entry(inspect.getdoc(function) or "", first.name)
+    method.__qualname__ = f"TerraMindAccessor.{function.__name__}"
+    method.__module__ = __name__
+    return method
+
+
+def _without_entry(docstring: str, parameter: str) -> str:
+    # One entry of the section Parameters: its line, and what is indented below it.
+    cut = re.sub(rf"(?m)^{parameter} : .*\n(?:    .*\n|\n(?=    ))*", "", docstring, count=1)
+    return re.sub(r"Parameters\n-+\n(?=\n|\Z)\n?", "", cut)  # a section that is empty now
 
 
 @xr.register_dataarray_accessor("terramind")
 @xr.register_dataset_accessor("terramind")
-class TerraMindAccessor(ExploreMethods, StoreMethods):
+class TerraMindAccessor:
     """TerraMind embeddings of a satellite cube, and what can be done with them.
 
     Parameters
     ----------
     obj : xarray.DataArray or xarray.Dataset
         A cube with dimensions band, y, x and perhaps time in any order, or a Dataset with one
-        variable a band; or an embedding.
+        variable per band; or an embedding.
     """
 
     def __init__(self, obj: xr.DataArray | xr.Dataset) -> None:
@@ -37,133 +75,131 @@ class TerraMindAccessor(ExploreMethods, StoreMethods):
         BandError
             For bands that are missing, doubled or unnamed in another number.
         """
-        return embed.find_bands(self._obj)
+        return recipes.find_bands(self._obj)
 
-    def arrange(self, modality: str | None = None) -> xr.DataArray:
-        """Bring the bands into the model's order and names; surplus ones are left out.
+    check = _as_method(recipes.check)
+    plan = _as_method(recipes.plan)
+    arrange = _as_method(recipes.arrange)
+    embed = _as_method(recipes.embed)
+
+    def to_zarr(
+        self,
+        store: Any,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
+        dtype: Any = "float32",
+        retries: int = 2,
+        progress: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> xr.DataArray:
+        """Write an embedding to Zarr 3, block by block, so that nothing is lost or done twice.
+
+        Each block is one shard, written by its own task, whole or not at all. Where the run ends
+        before its time (a worker is killed, the disk is full, a source breaks), the same call with
+        ``resume=True`` computes only what is missing, in this process or another.
 
         Parameters
         ----------
-        modality : str, optional
-            ``"S2L2A"`` where no option says otherwise.
+        store : str, path, zarr store or obstore store
+            A local path, a URL that fsspec understands (``"s3://..."``), or an open store.
+        resume : bool, default False
+            Go on with a store that was begun; one of another cube, other weights or options is
+            refused. Where there is nothing yet, begin.
+        overwrite : bool, default False
+            Replace a Zarr group that stands there.
+        dtype : {"float32", "int8"}, default "float32"
+            ``"int8"`` takes about a quarter of the bytes: the store holds what `quantize` returns,
+            and is read with ``xr.open_zarr(store, consolidated=False,
+            decode_coords="all").terramind.dequantize()``.
+        retries : int, default 2
+            Further attempts of a read or a block that failed.
+        progress : bool, default False
+            Draw a bar with blocks per second and the time left.
+        storage_options : mapping, optional
+            For fsspec.
 
         Returns
         -------
         xarray.DataArray
-            The same pixels with ``band = ['B1', ..., 'B12']``.
+            What stands in the store, opened lazily, as floats.
 
         Raises
         ------
-        BandError
-            For bands that are missing, doubled or unnamed in another number.
-        """
-        return embed.arrange(self._obj, modality)
-
-    def check(self, sample: int | None = None, *, modality: str | None = None) -> InputReport:
-        """Look for what would make the embedding wrong: dims, bands, CRS, resolution, values.
-
-        Parameters
-        ----------
-        sample : int, optional
-            Windows to read for the values; of a lazy cube 4 by default.
-        modality : str, optional
-            ``"S2L2A"`` where no option says otherwise.
-
-        Returns
-        -------
-        InputReport
-            With ``.ok``, ``.issues`` and ``.raise_for_errors()``.
-        """
-        return embed.check(self._obj, sample, modality)
-
-    def embed(self, output: str = "grid", **options: Unpack[EmbedKeywords]) -> xr.DataArray:
-        """Embed the cube with TerraMind: lazily where the cube is lazy, at once where it is not.
-
-        Parameters
-        ----------
-        output : {"grid", "windows", "pooled"}, default "grid"
-            ``"grid"``: one vector a 16 x 16-pixel patch, ``([time,] feature, y, x)``.
-            ``"windows"``: one pooled vector a window. ``"pooled"``: one for the whole extent,
-            ``([time,] feature)``.
-        **options
-            model : str, default "terramind_v1_small"
-                ``terramind_v1_tiny / small / base / large`` or ``terramind_v01_base``.
-            modality : str, default "S2L2A"
-                ``S2L2A``, ``S2L1C``, ``RGB``, ``S1GRD``, ``S1RTC`` or ``DEM``.
-            weights : str, default "pretrained"
-                From the Hugging Face hub; ``"random"`` (seeded); or the path of a ``.pt`` or
-                ``.safetensors`` state dict.
-            normalize : {"zscore", "raw", "none"}, default "zscore"
-                ``"zscore"`` takes the pretraining statistics of the model.
-            layer : int, default -1
-                Encoder block whose output is returned; -1 is the last, through the final norm.
-            pooling : {"mean", "max"}, default "mean"
-                Over valid patches.
-            fit : {"windows", "resize"}, default "windows"
-                Native resolution, or the whole extent resized to one window.
-            window_size : int, default 224
-                Edge in pixels, a multiple of 16.
-            overlap : int, default 0
-                Pixels that neighbours share, a multiple of 32. Each patch comes from the window
-                in which it lies deepest.
-            clip : "auto", (low, high) or None, default "auto"
-                ``"auto"`` is 0..10000 for Sentinel-2, 0..255 for RGB, none for S1 and DEM.
-            min_valid_fraction : float, default 0.0
-                A patch with less valid area, or none, is NaN.
-            engine : {"auto", "torch", "terratorch", "openvino"}, default "auto"
-                OpenVINO on a CPU where it is installed, torch elsewhere; ``"terratorch"`` is
-                TerraTorch's own model.
-            device : str, default "auto"
-                A GPU where there is one; or ``"cpu"``, ``"cuda:0"``, ...
-            precision : {"auto", "float32", "bfloat16", "float16"}, default "auto"
-                Number format of the encoder; ``"auto"`` is float32 on a CPU, and on a GPU what its
-                matrix units are fastest in.
-            batch_size : int or "auto", default "auto"
-                Windows a forward pass.
-
-        Returns
-        -------
-        xarray.DataArray
-            float32, named ``embedding``, georeferenced, with ``valid_fraction`` beside it and all
-            that made it in its attrs.
-
-        Raises
-        ------
-        BandError, GridError, ValueRangeError
-            Where the cube does not fit; the value checks of a lazy cube come with its first block.
-        WeightsError
-            Where the weights are missing, incomplete or unreadable.
+        StoreError
+            Where the store cannot be written, or holds something else. `StoreExistsError`, also a
+            FileExistsError, where neither `resume` nor `overwrite` was asked for.
+        SourceError
+            At the end, with all blocks that could not be embedded; the others are written.
+        GridError
+            For an array that is no embedding.
         EngineError
-            For options that cannot be met.
+            For another dtype.
 
         Examples
         --------
-        >>> import xr_terramind as xtm
-        >>> cube = xtm.sample_scene(224)
-        >>> grid = cube.terramind.embed(model="terramind_v1_tiny", weights="random")
-        >>> grid.sizes
-        Frozen({'feature': 192, 'y': 14, 'x': 14})
+        >>> import tempfile, xr_terramind as xtm
+        >>> cube = xtm.sample_scene(448, chunks={"x": 224, "y": 224})
+        >>> embedding = cube.terramind.embed(model="terramind_v1_tiny", weights="random")
+        >>> embedding.terramind.to_zarr(tempfile.mkdtemp() + "/e.zarr").shape
+        (192, 28, 28)
         """
-        return embed.embed(self._obj, output, **options)
+        # Imported here and documented here: zarr takes a quarter of a second to import.
+        from xr_terramind.storage.to_zarr import to_zarr
 
-    def plan(
-        self, output: str = "grid", *, calibrate: bool = False, **options: Unpack[EmbedKeywords]
-    ) -> PlanReport:
-        """Say what `embed` would run; computes and downloads nothing.
+        return to_zarr(
+            self._obj,
+            store,
+            resume=resume,
+            overwrite=overwrite,
+            dtype=dtype,
+            retries=retries,
+            progress=progress,
+            storage_options=storage_options,
+        )
 
-        Parameters
-        ----------
-        output : {"grid", "windows", "pooled"}, default "grid"
-        calibrate : bool, default False
-            Run the model on made-up windows for two seconds, with random weights, to tell how long
-            the embedding would take on this machine.
-        **options
-            As for `embed`.
+    quantize = _as_method(quantize)
+    dequantize = _as_method(dequantize)
+    to_geoparquet = _as_method(to_geoparquet)
+    to_cog = _as_method(to_cog)
 
-        Returns
-        -------
-        PlanReport
-            Windows, patches, blocks, tasks, shape and bytes of the output (float32 and int8),
-            memory a task and a worker; time with `calibrate`.
-        """
-        return embed.plan(self._obj, output, calibrate=calibrate, **options)
+    to_rgb = _as_method(to_rgb)
+    rgb_basis = _as_method(rgb_basis)
+    similarity = _as_method(similarity)
+    change = _as_method(change)
+    cluster = _as_method(cluster)
+    sample = _as_method(sample)
+    classify = _as_method(classify)
+
+    def _summarize(self) -> tuple[str, list[tuple[str, str]]]:
+        # What the object is, and each method that it is good for with its docstring's first line.
+        kind, title = name_kind(self._obj)
+        methods = [(name, getattr(type(self), name)) for name in _METHODS[kind]]
+        return title, [
+            (f".{name}" + "()" * callable(method), str(inspect.getdoc(method)).splitlines()[0])
+            for name, method in methods
+        ]
+
+    def __repr__(self) -> str:
+        title, rows = self._summarize()
+        width = max(len(name) for name, _ in rows)
+        lines = (f"  {name:<{width}}  {text}" for name, text in rows)
+        return "\n".join([f"<terramind: {title}>", *lines])
+
+    def _repr_html_(self) -> str:
+        title, rows = self._summarize()
+        shown = [(f"<code>{escape(name)}</code>", escape(text), "inherit") for name, text in rows]
+        return html_table(f"terramind: {title}", shown)
+
+
+_METHODS = {
+    "cube": ("check", "plan", "bands", "arrange", "embed"),
+    "grid": (
+        *("to_zarr", "quantize", "to_cog", "to_geoparquet"),
+        *("to_rgb", "rgb_basis", "similarity", "change", "cluster", "sample", "classify"),
+    ),
+    "pooled": ("to_zarr", "quantize"),
+    "quantized": ("dequantize",),
+    "map": ("to_cog",),
+    "unknown": ("check",),
+}

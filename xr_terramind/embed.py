@@ -1,10 +1,9 @@
-"""The recipe: check and arrange the cube, plan windows, encode, label the grid."""
+"""The recipes, read this first: check and arrange the cube, plan windows, encode, label the grid."""
 
-import warnings
 from collections.abc import Hashable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -12,13 +11,12 @@ import xarray as xr
 
 from xr_terramind.blocks.graph import TASK_NAME, map_blocks
 from xr_terramind.blocks.plan import Plan
-from xr_terramind.choices import EmbedOptions
 from xr_terramind.cube.arrange import Cube, arrange_cube
 from xr_terramind.cube.bands import arrange_bands
 from xr_terramind.cube.check import check_cube, inspect_cube
 from xr_terramind.cube.dims import as_dataarray, lone_band, name_band_dim
 from xr_terramind.cube.report import InputReport
-from xr_terramind.errors import BandError, TerraMindWarning, explain
+from xr_terramind.errors import BandError, explain, warn
 from xr_terramind.inference.encode import check_and_encode, encode_block
 from xr_terramind.inference.estimate import PlanReport, estimate
 from xr_terramind.inference.request import EncodeRequest, make_plan, make_request
@@ -26,62 +24,195 @@ from xr_terramind.inference.resize import encode_resized
 from xr_terramind.model import hub
 from xr_terramind.model.modalities import MODALITIES, Modality, modality_of
 from xr_terramind.model.specs import MODELS, model_spec
-from xr_terramind.options import resolve_options, setting
+from xr_terramind.options import (
+    EmbedKeywords,
+    EmbedOptions,
+    Output,
+    resolve_options,
+    setting,
+    show_options,
+)
 from xr_terramind.result.attrs import result_attrs
 from xr_terramind.result.grid import cells_of, label, pool_grid
 
-Source = xr.DataArray | xr.Dataset
 
+@show_options
+def embed(
+    cube: xr.DataArray | xr.Dataset, output: Output = "grid", **options: Unpack[EmbedKeywords]
+) -> xr.DataArray:
+    """Embed a cube with TerraMind: lazily where the cube is lazy, at once where it is not.
 
-def embed(obj: xr.DataArray | xr.Dataset, output: str = "grid", **options: Any) -> xr.DataArray:
-    """Embed a cube; see `TerraMindAccessor.embed`.
+    Defaults may be set by `set_options` or by the environment.
 
     Parameters
     ----------
-    obj : xarray.DataArray or xarray.Dataset
-    output : str
-    **options
-        Fields of `EmbedOptions`.
+    cube : xarray.DataArray or xarray.Dataset
+        With dimensions band, y, x and perhaps time in any order, or a Dataset with one variable
+        per band.
+    output : {"grid", "windows", "pooled"}, default "grid"
+        ``"grid"``: one vector per patch of 16 x 16 pixels, ``([time,] feature, y, x)``.
+        ``"windows"``: one pooled vector per window. ``"pooled"``: one for the whole extent,
+        ``([time,] feature)``.
+    {options}
 
     Returns
     -------
     xarray.DataArray
+        float32, named ``embedding``, georeferenced, with ``valid_fraction`` beside it and all that
+        made it in its attrs.
+
+    Raises
+    ------
+    BandError, GridError, ValueRangeError
+        Where the cube does not fit; the value checks of a lazy cube come with its first block.
+    WeightsError
+        Where the weights are missing, incomplete or unreadable.
+    EngineError
+        For options that cannot be met.
+
+    Examples
+    --------
+    >>> import xr_terramind as xtm
+    >>> cube = xtm.sample_scene(224)
+    >>> grid = cube.terramind.embed(model="terramind_v1_tiny", weights="random")
+    >>> grid.sizes
+    Frozen({'feature': 192, 'y': 14, 'x': 14})
     """
     chosen = resolve_options(output=output, **options)
-    cube = _checked(obj, chosen)
-    return embed_cube(cube, chosen)
+    return _embed_arranged(_arrange_and_warn(cube, chosen), chosen)
 
 
+@show_options
 def plan(
-    obj: Source, output: str = "grid", *, calibrate: bool = False, **options: Any
+    cube: xr.DataArray | xr.Dataset,
+    output: Output = "grid",
+    *,
+    calibrate: bool = False,
+    **options: Unpack[EmbedKeywords],
 ) -> PlanReport:
-    """Say what `embed` would run; see `TerraMindAccessor.plan`."""
-    chosen = resolve_options(output=output, **options)
-    return estimate(_checked(obj, chosen, warn=False), chosen, calibrate=calibrate)
-
-
-def embed_cube(cube: Cube, options: EmbedOptions) -> xr.DataArray:
-    """Embed an arranged cube.
+    """Say what `embed` would run; computes and downloads nothing.
 
     Parameters
     ----------
-    cube : Cube
-    options : EmbedOptions
+    cube : xarray.DataArray or xarray.Dataset
+        As for `embed`.
+    output : {"grid", "windows", "pooled"}, default "grid"
+        As for `embed`.
+    calibrate : bool, default False
+        Run the model on made-up windows for two seconds, with random weights, to tell how long
+        the embedding would take on this machine.
+    {options}
+
+    Returns
+    -------
+    PlanReport
+        Windows, patches, blocks, tasks, shape and bytes of the output (float32 and int8), memory
+        per task and per worker; time with `calibrate`.
+
+    Raises
+    ------
+    BandError, GridError, ValueRangeError, EngineError
+        As `embed`.
+    """
+    chosen = resolve_options(output=output, **options)
+    report, arranged = inspect_cube(
+        cube, modality_of(chosen.modality), window_px=chosen.window_size, fit=chosen.fit
+    )
+    report.raise_for_errors()
+    assert arranged is not None  # a report without errors comes with a cube
+    return estimate(arranged, chosen, calibrate=calibrate)
+
+
+def check(
+    cube: xr.DataArray | xr.Dataset, sample: int | None = None, *, modality: str | None = None
+) -> InputReport:
+    """Look for what would make the embedding wrong: dims, bands, CRS, resolution, values.
+
+    Parameters
+    ----------
+    cube : xarray.DataArray or xarray.Dataset
+        As for `embed`.
+    sample : int, optional
+        Windows to read for the values; of a lazy cube 4 by default.
+    modality : str, optional
+        ``"S2L2A"`` where no option says otherwise.
+
+    Returns
+    -------
+    InputReport
+        With ``.ok``, ``.issues`` and ``.raise_for_errors()``.
+    """
+    options = resolve_options(**({"modality": modality} if modality else {}))
+    return check_cube(
+        cube,
+        modality_of(options.modality),
+        window_px=options.window_size,
+        fit=options.fit,
+        sample=sample,
+    )
+
+
+def arrange(cube: xr.DataArray | xr.Dataset, modality: str | None = None) -> xr.DataArray:
+    """Bring the bands into the model's order and names; surplus ones are left out.
+
+    Parameters
+    ----------
+    cube : xarray.DataArray or xarray.Dataset
+        As for `embed`.
+    modality : str, optional
+        ``"S2L2A"`` where no option says otherwise.
 
     Returns
     -------
     xarray.DataArray
+        The same pixels with ``band = ['B1', ..., 'B12']``; dimensions stay in their order.
+
+    Raises
+    ------
+    BandError
+        For bands that are missing, doubled or unnamed in another number.
     """
+    return _arrange_bands(cube, modality)[0]
+
+
+def find_bands(cube: xr.DataArray | xr.Dataset) -> dict[str, Hashable]:
+    """Map the model's bands to the cube's names; see `TerraMindAccessor.bands`."""
+    return _arrange_bands(cube, None)[1]
+
+
+def _arrange_bands(
+    cube: xr.DataArray | xr.Dataset, modality: str | None
+) -> tuple[xr.DataArray, dict[str, Hashable]]:
+    wanted = modality_of(modality or resolve_options().modality)
+    array = name_band_dim(lone_band(as_dataarray(cube), wanted))
+    arranged, names, _ = arrange_bands(array, wanted, pick=True)
+    return arranged, names
+
+
+def _arrange_and_warn(cube: xr.DataArray | xr.Dataset, options: EmbedOptions) -> Cube:
+    report, arranged = inspect_cube(
+        cube, modality_of(options.modality), window_px=options.window_size, fit=options.fit
+    )
+    report.raise_for_errors()
+    for issue in report.warnings:
+        warn(issue.message)
+    assert arranged is not None  # a report without errors comes with a cube
+    return arranged
+
+
+def _embed_arranged(cube: Cube, options: EmbedOptions) -> xr.DataArray:
     request = make_request(cube, options)
     layout = make_plan(cube, options)
-    features, valid = _run(cube, layout, request, options)
+    features, valid = _encode(cube, layout, request, options)
     cells = cells_of(layout, fit=options.fit, output=options.output)
     attrs = result_attrs(cube, options, request, layout)
     grid = label(features, valid, cube.data, cube.grid, cells, attrs)
     return pool_grid(grid, options.pooling) if options.output == "pooled" else grid
 
 
-def _run(cube: Cube, plan: Plan, request: EncodeRequest, options: EmbedOptions) -> tuple[Any, Any]:
+def _encode(
+    cube: Cube, layout: Plan, request: EncodeRequest, options: EmbedOptions
+) -> tuple[Any, Any]:
     # -> features ([time,] feature, y, x) and valid fraction ([time,] y, x), in NumPy or Dask
     n_features = model_spec(request.model).dim
     encode = encode_resized if options.fit == "resize" else encode_block
@@ -89,26 +220,21 @@ def _run(cube: Cube, plan: Plan, request: EncodeRequest, options: EmbedOptions) 
     if cube.is_lazy:
         source = cube.data.data
         marked = partial(function, cube_name=source.name)
-        return map_blocks(source, plan, marked, n_features=n_features, name=TASK_NAME)
+        return map_blocks(source, layout, marked, n_features=n_features, name=TASK_NAME)
     pixels = np.asarray(cube.data.values)
     dated = "time" in cube.data.dims
-    encoded = function(pixels if dated else pixels[None], plan.row_blocks[0], plan.col_blocks[0])
+    # In memory there is one block, and the graph would only be in the way.
+    encoded = function(
+        pixels if dated else pixels[None], layout.row_blocks[0], layout.col_blocks[0]
+    )
     features, valid = encoded[:, :n_features], encoded[:, n_features]
     return (features, valid) if dated else (features[0], valid[0])
 
 
-def _checked(obj: xr.DataArray | xr.Dataset, options: EmbedOptions, *, warn: bool = True) -> Cube:
-    modality = modality_of(options.modality)
-    report, cube = inspect_cube(obj, modality, window_px=options.window_size, fit=options.fit)
-    report.raise_for_errors()
-    for issue in report.warnings if warn else ():
-        # Shown where the user called the accessor: user -> accessor -> embed -> here.
-        warnings.warn(issue.message, TerraMindWarning, stacklevel=4)
-    assert cube is not None  # a report without errors comes with a cube
-    return cube
-
-
-def embed_array(array: np.ndarray, output: str = "pooled", **options: Any) -> np.ndarray:
+@show_options
+def embed_array(
+    array: np.ndarray, output: Output = "pooled", **options: Unpack[EmbedKeywords]
+) -> np.ndarray:
     """Embed plain NumPy images: rs-embed's tensor backend.
 
     Parameters
@@ -116,8 +242,8 @@ def embed_array(array: np.ndarray, output: str = "pooled", **options: Any) -> np
     array : ndarray, shape (band, y, x) or (image, band, y, x)
         Raw values (0..10000 for Sentinel-2), all of the modality's bands in the model's order.
     output : {"pooled", "grid", "windows"}, default "pooled"
-    **options
         As for `embed`.
+    {options}
 
     Returns
     -------
@@ -142,7 +268,7 @@ def embed_array(array: np.ndarray, output: str = "pooled", **options: Any) -> np
     _check_array(array, modality)
     dims = ("time", "band", "y", "x")[-array.ndim :]
     image = xr.DataArray(array, dims=dims, coords={"band": list(modality.bands)})
-    return embed_cube(arrange_cube(image, modality), chosen).values
+    return _embed_arranged(arrange_cube(image, modality), chosen).values
 
 
 def _check_array(array: np.ndarray, modality: Modality) -> None:
@@ -155,66 +281,6 @@ def _check_array(array: np.ndarray, modality: Modality) -> None:
                 "Move the bands to axis -3 and put them in this order.",
             )
         )
-
-
-def arrange(obj: Source, modality: str | None = None) -> xr.DataArray:
-    """Bring bands into the model's order and names; see `TerraMindAccessor.arrange`.
-
-    Parameters
-    ----------
-    obj : xarray.DataArray or xarray.Dataset
-    modality : str, optional
-
-    Returns
-    -------
-    xarray.DataArray
-        Dimensions stay in their order; the band dimension is called ``band``.
-    """
-    return _arranged(obj, modality)[0]
-
-
-def find_bands(obj: Source) -> dict[str, Hashable]:
-    """Map the model's bands to the cube's names; see `TerraMindAccessor.bands`.
-
-    Parameters
-    ----------
-    obj : xarray.DataArray or xarray.Dataset
-
-    Returns
-    -------
-    dict
-    """
-    return _arranged(obj, None)[1]
-
-
-def _arranged(obj: Source, modality: str | None) -> tuple[xr.DataArray, dict[str, Hashable]]:
-    wanted = modality_of(modality or resolve_options().modality)
-    array = name_band_dim(lone_band(as_dataarray(obj), wanted))
-    arranged, names, _ = arrange_bands(array, wanted, pick=True)
-    return arranged, names
-
-
-def check(obj: Source, sample: int | None = None, modality: str | None = None) -> InputReport:
-    """Check a cube and a sample of its values; see `TerraMindAccessor.check`.
-
-    Parameters
-    ----------
-    obj : xarray.DataArray or xarray.Dataset
-    sample : int, optional
-    modality : str, optional
-
-    Returns
-    -------
-    InputReport
-    """
-    options = resolve_options(**({"modality": modality} if modality else {}))
-    return check_cube(
-        obj,
-        modality_of(options.modality),
-        window_px=options.window_size,
-        fit=options.fit,
-        sample=sample,
-    )
 
 
 def list_models() -> pd.DataFrame:
