@@ -15,9 +15,9 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import xr_terramind as xtm
-from xr_terramind.choices import EmbedKeywords
 from xr_terramind.cli import commands
 from xr_terramind.cli.read import open_cube
+from xr_terramind.options import EmbedKeywords
 
 QUICK = {"model": "terramind_v1_tiny", "weights": "random", "window_size": 112, "device": "cpu"}
 QUICK_FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in QUICK.items()]

@@ -14,13 +14,13 @@ from dask.utils import format_bytes, format_time
 from xr_terramind.blocks.graph import TASK_NAME, map_blocks
 from xr_terramind.blocks.plan import Plan
 from xr_terramind.blocks.windows import AxisBlock
-from xr_terramind.choices import EmbedOptions
 from xr_terramind.cube.arrange import Cube
 from xr_terramind.cube.report import html_table
 from xr_terramind.inference.device import MAX_BATCH_CPU, window_bytes
 from xr_terramind.inference.loaded import in_model_thread, runner_for
 from xr_terramind.inference.request import make_plan, make_request
 from xr_terramind.model.specs import ModelSpec, model_spec
+from xr_terramind.options import EmbedOptions
 
 PROCESS_BYTES = 700 * 2**20
 """Python with torch, xarray and Dask on Linux, as measured before the first block."""

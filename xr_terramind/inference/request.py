@@ -12,8 +12,8 @@ from xr_terramind.model.specs import model_spec
 from xr_terramind.model.weights import WeightsRef, locate
 
 if TYPE_CHECKING:  # a worker, and a machine without xarray, need none of it
-    from xr_terramind.choices import EmbedOptions
     from xr_terramind.cube.arrange import Cube
+    from xr_terramind.options import EmbedOptions
 
 
 @dataclass(frozen=True, kw_only=True)

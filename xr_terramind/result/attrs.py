@@ -8,10 +8,10 @@ import xarray as xr
 
 from xr_terramind._version import __version__
 from xr_terramind.blocks.plan import Plan
-from xr_terramind.choices import EmbedOptions
 from xr_terramind.cube.arrange import Cube
 from xr_terramind.inference.request import EncodeRequest
 from xr_terramind.model.specs import PATCH_PX
+from xr_terramind.options import EmbedOptions
 
 _SOURCE_ATTRS = (
     *("collection", "scale_m", "cloudy_pct", "composite", "fill_value", "cloud_mask"),
