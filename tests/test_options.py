@@ -1,12 +1,28 @@
 """Options: who wins, what is refused, and what the error says."""
 
+import inspect
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Unpack, get_args, get_type_hints
+
 import numpy as np
 import pytest
 import torch
 
 import xr_terramind as xtm
 from tests.support.cubes import QUICK, embed, scene, sealed
-from xr_terramind.options import resolve_options, setting
+from xr_terramind.model.modalities import MODALITIES
+from xr_terramind.model.specs import MODELS
+from xr_terramind.options import (
+    OPTIONS,
+    EmbedKeywords,
+    EmbedOptions,
+    resolve_options,
+    setting,
+    show_options,
+)
+from xr_terramind.options.table import Modality, Model, SettingKeywords
 
 XR, RS = "XR_TERRAMIND_", "RS_EMBED_TERRAMIND_"
 
@@ -187,6 +203,118 @@ def test_set_options_reaches_check_plan_and_embed():
         assert scene().terramind.plan().windows == 1
         assert scene().terramind.embed().attrs["model_key"] == "terramind_v1_tiny"
     assert [issue.code for issue in scene().terramind.check().issues] == ["small-extent"]
+
+
+def test_set_options_can_set_none():
+    with xtm.set_options(clip=None):
+        assert resolve_options().clip is None
+    assert resolve_options().clip == "auto"
+
+
+# One table
+
+
+def test_keywords_are_the_table():
+    table = {one.name: one.type for one in fields(EmbedOptions)}
+    table["weights"] = str | os.PathLike[str]  # a path is kept as str
+    assert get_type_hints(EmbedKeywords) == {n: kind for n, kind in table.items() if n != "output"}
+    assert get_type_hints(SettingKeywords).keys() == OPTIONS.keys() - {"output"}
+
+
+def test_names_of_models_and_modalities_are_those_that_there_are():
+    assert get_args(Model) == tuple(MODELS)
+    assert get_args(Modality) == tuple(MODALITIES)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_has_all_its_columns(name):
+    about = OPTIONS[name].metadata
+    assert about["check"](name, OPTIONS[name].default) == OPTIONS[name].default
+    assert about["help"].endswith(".") and len(about["help"]) < 200
+
+
+def test_variables_are_those_of_the_page():
+    variables = {name: option.metadata["variable"] for name, option in OPTIONS.items()}
+    assert {name: text for name, text in variables.items() if text} == {
+        name: known[0] for name, known in ENVIRONMENT.items()
+    }
+    page = (Path(__file__).parents[1] / "docs/api/options.md").read_text()
+    for name, (suffix, *_) in ENVIRONMENT.items():
+        assert f"| `{XR}{suffix}` | `{name}`" in page
+
+
+# What help and completion see
+
+
+@show_options
+def shown(cube: object, *, calibrate: bool = False, **options: Unpack[EmbedKeywords]) -> object:
+    """Do something.
+
+    Parameters
+    ----------
+    {options}
+
+    Returns
+    -------
+    object
+    """
+    return resolve_options(**options)
+
+
+def test_a_signature_shows_every_option():
+    parameters = inspect.signature(shown).parameters
+    assert list(parameters) == ["cube", "calibrate", *EmbedKeywords.__annotations__]
+    for name, kind in EmbedKeywords.__annotations__.items():
+        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameters[name].default == OPTIONS[name].default
+        assert parameters[name].annotation == kind
+    assert "pooling: Literal['mean', 'max'] = 'mean'" in str(inspect.signature(shown))
+    assert shown(None, layer=3) == resolve_options(layer=3)
+
+
+def test_a_method_shows_every_option():
+    class Accessor:
+        @show_options
+        def embed(self, **options: Unpack[EmbedKeywords]) -> None:
+            pass
+
+    assert list(inspect.signature(Accessor().embed).parameters) == list(
+        EmbedKeywords.__annotations__
+    )
+
+
+def test_set_options_shows_what_it_can_set():
+    parameters = inspect.signature(xtm.set_options).parameters
+    assert list(parameters) == [*EmbedKeywords.__annotations__, "fetch_workers"]
+    assert "layer: int = <unchanged>" in str(inspect.signature(xtm.set_options))
+
+
+@pytest.mark.parametrize("target", [shown, xtm.set_options])
+def test_a_docstring_lists_every_option(target):
+    sections = inspect.getdoc(target).split("\n\n")
+    entries = sections[1].splitlines()
+    assert entries[:2] == ["Parameters", "----------"]
+    listed = {line.partition(" : ")[0]: line for line in entries[2:] if not line.startswith(" ")}
+    hints = get_type_hints(SettingKeywords if target is xtm.set_options else EmbedKeywords)
+    assert list(listed) == list(hints)
+    assert listed["pooling"] == 'pooling : {"mean", "max"}, default "mean"'
+    assert listed["clip"] == 'clip : "auto" or (float, float) or None, default "auto"'
+    assert listed["weights"] == 'weights : str or path, default "pretrained"'
+    text = " ".join(" ".join(entries).split())
+    assert all(OPTIONS[name].metadata["help"] in text for name in hints)
+    assert all(len(line) < 96 for line in entries if line.startswith(" "))
+    assert sections[2].startswith(("Returns", "Raises"))
+
+
+@pytest.mark.parametrize("with_jedi", [True, False])
+@pytest.mark.parametrize("call", ["shown(None, ", "xtm.set_options("])
+def test_completion_offers_options(call, with_jedi):
+    completer = pytest.importorskip("IPython.core.completer")
+    ipython = completer.IPCompleter(namespace={"shown": shown, "xtm": xtm}, use_jedi=with_jedi)
+    ipython.use_jedi = with_jedi
+    with completer.provisionalcompleter():
+        found = {one.text for one in ipython.completions(f"{call}mo", len(call) + 2)}
+    assert {"model=", "modality="} <= found
 
 
 # What is refused
