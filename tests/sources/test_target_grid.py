@@ -68,8 +68,8 @@ def test_beyond_utm_the_error_names_a_polar_crs_and_that_one_works(lat, polar):
     assert f"crs={polar!r}" in str(refused.value)
     grid = lay_grid(place, polar, 10)
     assert grid.crs == polar
-    assert 200 <= grid.width_px <= 201
-    assert 200 <= grid.height_px <= 201
+    assert 200 <= grid.width <= 201
+    assert 200 <= grid.height <= 201
 
 
 # ---- grids ----
@@ -79,21 +79,20 @@ def test_beyond_utm_the_error_names_a_polar_crs_and_that_one_works(lat, polar):
 @pytest.mark.parametrize("place", [SHANGHAI, CAPE_TOWN, (-74.0, 40.7), (-70.0, -33.4)])
 def test_a_square_has_the_pixels_asked_for_at_the_nearest_place_of_the_lattice(place, scale_m):
     grid = lay_grid(around(*place), None, scale_m)
-    west, _, _, north = grid.bounds
-    for edge in grid.bounds:
+    west, _, _, north = grid.boundingbox
+    for edge in grid.boundingbox:
         assert edge / scale_m == pytest.approx(round(edge / scale_m), abs=1e-6)
     x, y = to_grid(grid, *place)
     assert abs(x - 1000 - west) <= scale_m / 2 + 1e-3
     assert abs(y + 1000 - north) <= scale_m / 2 + 1e-3
-    assert grid.width_px == grid.height_px == math.ceil(2000 / scale_m)
-    assert grid.step == scale_m
-    assert grid.transform == (scale_m, 0, west, 0, -scale_m, north)
+    assert grid.width == grid.height == math.ceil(2000 / scale_m)
+    assert grid.affine[:6] == (scale_m, 0, west, 0, -scale_m, north)
 
 
 @pytest.mark.parametrize("place", [SHANGHAI, CAPE_TOWN])
 def test_a_buffer_is_in_metres_on_the_ground(place):
     grid = lay_grid(around(*place), None, 10)
-    west, south, east, north = grid.bounds
+    west, south, east, north = grid.boundingbox
     lon, lat = to_lonlat(grid, [west, west, east], [south, north, south])
     geod = Geod(ellps="WGS84")
     _, _, height_m = geod.inv(lon[0], lat[0], lon[1], lat[1])
@@ -108,8 +107,8 @@ def test_a_grid_holds_every_point_of_a_box(bounds, crs):
     grid = lay_grid(box(*bounds), crs, 100)
     lon, lat = np.meshgrid(np.linspace(*bounds[::2], 50), np.linspace(*bounds[1::2], 50))
     x, y = to_grid(grid, lon, lat)
-    west, south, east, north = grid.bounds
-    slack = grid.step * 0.01
+    west, south, east, north = grid.boundingbox
+    slack = grid.affine.a * 0.01
     assert west - slack <= x.min()
     assert x.max() <= east + slack
     assert south - slack <= y.min()
@@ -121,35 +120,35 @@ def test_what_lies_on_the_lattice_gains_no_pixel():
         357_000, 3_453_000
     )
     grid = lay_grid(around(lon, lat, 1120), None, 10)
-    assert (grid.width_px, grid.height_px) == (224, 224)
-    assert (grid.west, grid.north) == (355_880, 3_454_120)
+    assert (grid.width, grid.height) == (224, 224)
+    assert (grid.affine.c, grid.affine.f) == (355_880, 3_454_120)
 
 
 def test_the_smallest_place_has_a_pixel():
     grid = lay_grid(around(*SHANGHAI, 0.01), None, 10)
-    assert grid.width_px in (1, 2)
-    assert grid.height_px in (1, 2)
+    assert grid.width in (1, 2)
+    assert grid.height in (1, 2)
 
 
 def test_degrees_are_counted_as_on_the_equator():
     assert pytest.approx(111_319.49, abs=0.01) == DEGREE_M
     grid = lay_grid(box(*BOX), "EPSG:4326", 10)
     assert grid.crs == "EPSG:4326"
-    assert grid.step == 10 / DEGREE_M
-    assert grid.width_px == pytest.approx(0.05 * DEGREE_M / 10, abs=2)
-    assert grid.height_px == pytest.approx(0.05 * DEGREE_M / 10, abs=2)
+    assert grid.affine.a == 10 / DEGREE_M
+    assert grid.width == pytest.approx(0.05 * DEGREE_M / 10, abs=2)
+    assert grid.height == pytest.approx(0.05 * DEGREE_M / 10, abs=2)
 
 
 def test_a_point_in_degrees_lies_in_the_middle_of_its_grid():
-    west, south, east, north = lay_grid(around(*SHANGHAI), "EPSG:4326", 10).bounds
+    west, south, east, north = lay_grid(around(*SHANGHAI), "EPSG:4326", 10).boundingbox
     assert (west + east) / 2 == pytest.approx(121.5, abs=1e-4)
     assert (south + north) / 2 == pytest.approx(31.2, abs=1e-4)
 
 
 def test_a_crs_in_feet_has_pixels_of_as_many_metres():
     grid = lay_grid(around(-74.0, 40.7), "EPSG:2263", 10)  # New York, US survey feet
-    assert grid.step == pytest.approx(10 / 0.3048006096)
-    assert 200 <= grid.width_px <= 201
+    assert grid.affine.a == pytest.approx(10 / 0.3048006096)
+    assert 200 <= grid.width <= 201
 
 
 # ---- the antimeridian ----
@@ -159,14 +158,14 @@ def test_a_crs_in_feet_has_pixels_of_as_many_metres():
 def test_a_point_by_the_antimeridian_has_a_small_grid(lon):
     grid = lay_grid(around(lon, -16.5), None, 10)
     assert grid.crs in ("EPSG:32701", "EPSG:32760")
-    assert 200 <= grid.width_px <= 201
-    assert 200 <= grid.height_px <= 201
+    assert 200 <= grid.width <= 201
+    assert 200 <= grid.height <= 201
 
 
 def test_a_box_across_the_antimeridian_stays_in_one_piece():
     grid = lay_grid(box(179.95, -16.6, -179.95, -16.5), None, 10)
-    assert grid.width_px == pytest.approx(0.1 * 106_700 / 10, rel=0.03)
-    assert grid.height_px == pytest.approx(0.1 * 110_650 / 10, rel=0.03)
+    assert grid.width == pytest.approx(0.1 * 106_700 / 10, rel=0.03)
+    assert grid.height == pytest.approx(0.1 * 110_650 / 10, rel=0.03)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +177,7 @@ def test_degrees_across_the_antimeridian_work_or_say_why_not(place):
     except SourceError as refused:
         assert "antimeridian" in str(refused)
     else:
-        assert grid.width_px * grid.step < 0.2
+        assert grid.width * grid.affine.a < 0.2
 
 
 # ---- places ----
@@ -295,7 +294,7 @@ def test_a_crs_that_cannot_hold_the_place_is_refused(case):
 @pytest.mark.parametrize("crs", [None, "EPSG:4326", "EPSG:3857", "EPSG:32650", "EPSG:3995"])
 def test_the_middle_of_a_grid_is_the_place_in_any_crs(crs):
     grid = lay_grid(around(*SHANGHAI), crs, 10)
-    west, south, east, north = grid.bounds
+    west, south, east, north = grid.boundingbox
     found = to_lonlat(grid, (west + east) / 2, (south + north) / 2)
     assert found == pytest.approx(SHANGHAI, abs=2e-4)
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, cast
 
+import shapely
+from shapely.geometry import shape
+
 from xr_terramind.errors import SourceError, explain
 
 LONLAT = "OGC:CRS84"
@@ -54,10 +57,6 @@ def find_place(
         A shapely geometry or GeoJSON mapping in degrees, or a GeoDataFrame or GeoSeries in any
         CRS. Its bounds are taken.
 
-    Returns
-    -------
-    Place
-
     Raises
     ------
     SourceError
@@ -74,43 +73,26 @@ def find_place(
             )
         )
     if point is not None:
-        return _around(point, buffer_m)
+        return _place_around(point, buffer_m)
     if buffer_m is not None:
         raise SourceError(
             explain(f"buffer_m with {named[0]}", "buffer_m with point only", "Leave it out.")
         )
-    bounds = bbox if bbox is not None else _bounds_of(geometry)
-    return _box(named[0], bounds)
+    bounds = bbox if bbox is not None else _find_bounds(geometry)
+    return _place_of_box(named[0], bounds)
 
 
-def number(name: str, value: Any) -> float | None:
-    """Accept a number or None.
-
-    Parameters
-    ----------
-    name : str
-        Of the argument, for the error.
-    value : object
-
-    Returns
-    -------
-    float or None
-        An integer stays one.
-
-    Raises
-    ------
-    SourceError
-        For anything else.
-    """
+def check_number(name: str, value: Any) -> float | None:
+    """Accept a number or None; an integer stays one. `name` is the argument's, for the error."""
     if value is None or (isinstance(value, Real) and not math.isnan(value)):
         return cast(float | None, value)
     raise SourceError(explain(f"{name}={value!r}", "a number", "Pass it without quotes."))
 
 
-def _around(point: tuple[float, float], buffer_m: float | None) -> Place:
-    lon, lat = _numbers("point", point, 2, "(longitude, latitude)")
-    _check_lonlat(f"point=({lon:g}, {lat:g})", lon, lat)
-    buffer_m = number("buffer_m", buffer_m)
+def _place_around(point: tuple[float, float], buffer_m: float | None) -> Place:
+    lon, lat = _read_numbers("point", point, 2, "(longitude, latitude)")
+    _check_degrees(f"point=({lon:g}, {lat:g})", lon, lat)
+    buffer_m = check_number("buffer_m", buffer_m)
     if buffer_m is None or not 0 < buffer_m < math.inf:
         raise SourceError(
             explain(
@@ -122,11 +104,11 @@ def _around(point: tuple[float, float], buffer_m: float | None) -> Place:
     return Place(lon, lat, lon, lat, float(buffer_m))
 
 
-def _box(name: str, bounds: Any) -> Place:
-    west, south, east, north = _numbers(name, bounds, 4, "(west, south, east, north)")
+def _place_of_box(name: str, bounds: Any) -> Place:
+    west, south, east, north = _read_numbers(name, bounds, 4, "(west, south, east, north)")
     found = f"{name} with bounds ({west:g}, {south:g}, {east:g}, {north:g})"
-    _check_lonlat(found, west, south)
-    _check_lonlat(found, east, north)
+    _check_degrees(found, west, south)
+    _check_degrees(found, east, north)
     if south >= north or west == east:
         raise SourceError(
             explain(
@@ -140,7 +122,7 @@ def _box(name: str, bounds: Any) -> Place:
     return Place(west, south, east if west < east else east + 360, north)
 
 
-def _numbers(name: str, value: Any, count: int, meaning: str) -> list[float]:
+def _read_numbers(name: str, value: Any, count: int, meaning: str) -> list[float]:
     try:
         numbers = [float(number) for number in value]
     except (TypeError, ValueError):
@@ -152,7 +134,7 @@ def _numbers(name: str, value: Any, count: int, meaning: str) -> list[float]:
     return numbers
 
 
-def _check_lonlat(found: str, lon: float, lat: float) -> None:
+def _check_degrees(found: str, lon: float, lat: float) -> None:
     if abs(lon) <= 180 and abs(lat) <= 90:
         return
     swapped = abs(lat) <= 180 and abs(lon) <= 90
@@ -167,16 +149,13 @@ def _check_lonlat(found: str, lon: float, lat: float) -> None:
     )
 
 
-def _bounds_of(geometry: Any) -> Any:
-    # Shapely takes a moment to import, and only geometries need it.
-    import shapely
-
+def _find_bounds(geometry: Any) -> Any:
     if hasattr(geometry, "total_bounds"):  # GeoDataFrame or GeoSeries
         if geometry.crs is not None:
             geometry = geometry.to_crs(LONLAT)
         bounds = tuple(geometry.total_bounds)
     elif isinstance(geometry, Mapping):
-        bounds = _shape(geometry).bounds
+        bounds = _read_geojson(geometry).bounds
     elif isinstance(geometry, shapely.Geometry):
         bounds = geometry.bounds
     else:
@@ -192,10 +171,7 @@ def _bounds_of(geometry: Any) -> Any:
     return bounds
 
 
-def _shape(geometry: Mapping[str, Any]) -> Any:
-    import shapely
-    from shapely.geometry import shape
-
+def _read_geojson(geometry: Mapping[str, Any]) -> Any:
     try:
         parts = [geometry]
         if geometry.get("type") == "FeatureCollection":

@@ -1,9 +1,10 @@
 """A place -> a grid of pixels in a CRS, snapped to multiples of their edge."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from pyproj import CRS, Geod, Transformer
 from pyproj.exceptions import CRSError, ProjError
 
@@ -19,60 +20,19 @@ MAX_EDGE_PX = 100_000
 
 _MAX_DISTORTION = 50.0  # Web Mercator reaches 11 at 85 degrees, degrees 57 at 89
 
+# Edges of a box that lie on the lattice but for rounding gain no pixel.
+_ON_LATTICE_PX = 5e-7
+
 _EDGE_SAMPLES = 21  # straight edges in degrees bulge in a projection: look between the corners too
 
 
-@dataclass(frozen=True)
-class GridSpec:
-    """The pixels of a cube, north up.
+def lay_grid(place: Place, crs: str | None, scale_m: float) -> GeoBox:
+    """Lay pixels over a place, north up, their edges at multiples of their size.
 
-    Attributes
-    ----------
-    crs : str
-        For example ``"EPSG:32651"``.
-    west, north : float
-        Outer corner of the first pixel.
-    step : float
-        Edge of a pixel in units of the CRS.
-    width_px, height_px : int
-    """
-
-    crs: str
-    west: float
-    north: float
-    step: float
-    width_px: int
-    height_px: int
-
-    @property
-    def transform(self) -> tuple[float, float, float, float, float, float]:
-        """Affine transform as Earth Engine and Xee take it."""
-        return self.step, 0.0, self.west, 0.0, -self.step, self.north
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """(west, south, east, north) in the CRS."""
-        east = self.west + self.width_px * self.step
-        return self.west, self.north - self.height_px * self.step, east, self.north
-
-
-def lay_grid(place: Place, crs: str | None, scale_m: float) -> GridSpec:
-    """Lay a grid over a place, snapped to multiples of the pixel's edge.
-
-    Cubes of neighbouring places in one UTM zone so share their grid. A point's square has exactly
-    the pixels that its buffer asks for; a box is widened to whole pixels.
-
-    Parameters
-    ----------
-    place : Place
-    crs : str or None
-        None takes the UTM zone of the centre.
-    scale_m : float
-        Edge of a pixel; for a CRS in degrees as Earth Engine converts it, by `DEGREE_M`.
-
-    Returns
-    -------
-    GridSpec
+    Cubes of neighbouring places in one UTM zone so share their pixels. A point's square has exactly
+    the pixels that its buffer asks for; a box is widened to whole pixels. Without a CRS the UTM
+    zone of the centre is taken. In a CRS in degrees, `scale_m` is converted as Earth Engine does,
+    by `DEGREE_M`.
 
     Raises
     ------
@@ -84,38 +44,30 @@ def lay_grid(place: Place, crs: str | None, scale_m: float) -> GridSpec:
         raise SourceError(
             explain(f"scale_m={scale_m}", "metres, more than 0", "10 is Sentinel-2's finest.")
         )
-    chosen = _crs(crs or utm_crs(*place.centre))
+    chosen = _parse_crs(crs or utm_crs(*place.centre))
+    code = chosen.to_authority()
+    name = ":".join(code) if code else chosen.to_wkt()
     step = scale_m / DEGREE_M if chosen.is_geographic else scale_m / _unit_m(chosen)
     west, south, east, north = _project(place, chosen, step / scale_m)
     if place.buffer_m:
         # The pixels asked for, at the nearest place of the lattice: 1120 m gives 224 of 10 m.
         width_px = height_px = max(1, math.ceil(round(2 * place.buffer_m / scale_m, 6)))
-        left, top = round(west / step), round(north / step)
     else:
-        # Whole pixels outwards; rounding first keeps what lies on the lattice from gaining one.
-        left, bottom = (math.floor(round(edge / step, 6)) for edge in (west, south))
-        right, top = (math.ceil(round(edge / step, 6)) for edge in (east, north))
-        width_px, height_px = max(1, right - left), max(1, top - bottom)
+        bounds = (west, south, east, north)
+        box = GeoBox.from_bbox(bounds, name, resolution=step, tol=_ON_LATTICE_PX)
+        height_px, width_px = box.shape
+        west, north = box.affine.c, box.affine.f
     if max(width_px, height_px) > MAX_EDGE_PX:
         raise _too_large(place, width_px, height_px)
-    _check_scale(place, chosen, left * step, top * step, step, scale_m)
-    code = chosen.to_authority()
-    name = ":".join(code) if code else chosen.to_wkt()
-    return GridSpec(name, left * step, top * step, step, width_px, height_px)
+    # The corner is a whole number times the step, not a sum of steps: only then are the
+    # coordinates of neighbours equal to the last bit, in degrees too.
+    west, north = round(west / step) * step, round(north / step) * step
+    _check_scale(place, chosen, west, north, step, scale_m)
+    return GeoBox((height_px, width_px), Affine(step, 0, west, 0, -step, north), name)
 
 
 def utm_crs(lon: float, lat: float) -> str:
-    """Name the UTM zone of a place.
-
-    Parameters
-    ----------
-    lon, lat : float
-        In degrees.
-
-    Returns
-    -------
-    str
-        For example ``"EPSG:32651"``.
+    """Name the UTM zone of a place, for example ``"EPSG:32651"``.
 
     Raises
     ------
@@ -132,11 +84,13 @@ def utm_crs(lon: float, lat: float) -> str:
                 "about 83 degrees.",
             )
         )
+    # By arithmetic: a search for the zone (odc.geo's CRS.utm) answers with the western neighbour
+    # where the place lies on a zone's border.
     zone = min(int((lon + 180) // 6) + 1, 60)
     return f"EPSG:{(32600 if lat >= 0 else 32700) + zone}"
 
 
-def _crs(name: str) -> CRS:
+def _parse_crs(name: str) -> CRS:
     try:
         crs = CRS.from_user_input(name)
     except CRSError as error:

@@ -11,26 +11,16 @@ from xr_terramind.errors import SourceError, explain
 from xr_terramind.model.specs import PRETRAINING_PX
 
 REQUEST_LIMIT_BYTES = 48 * 2**20
-"""What Earth Engine answers at the most, with a mask byte for each value."""
+"""The most that Earth Engine answers, with one mask byte per value."""
 
 _VALUE_BYTES = 4 + 1
-_CHUNK_WINDOWS = 5  # 1120 px: 6 MB a request, 60 MB a chunk of 12 bands
+_CHUNK_WINDOWS = 5  # 1120 px: 6 MB per request, 60 MB per chunk of 12 bands
 
 
 def chunk_sizes(sizes: dict[str, int], chunks: Any) -> tuple[tuple[int, ...], ...]:
-    """Choose or check the chunks of a cube, each of which is one request a band.
+    """Choose or check the chunks of a cube; each chunk is one request per band.
 
-    Parameters
-    ----------
-    sizes : dict of str to int
-        Of the cube, by dimension.
-    chunks : "auto", int, tuple or mapping
-        As for ``DataArray.chunk``.
-
-    Returns
-    -------
-    tuple of tuple of int
-        As Dask takes them.
+    `sizes` are the cube's, by dimension; `chunks` are ``"auto"`` or as for ``DataArray.chunk``.
 
     Raises
     ------
@@ -40,7 +30,7 @@ def chunk_sizes(sizes: dict[str, int], chunks: Any) -> tuple[tuple[int, ...], ..
     default = {"time": 1, "band": sizes["band"]}
     default |= {dim: _even_edge_px(sizes[dim]) for dim in ("y", "x")}
     try:
-        wanted = _wanted_chunks(sizes, chunks, default)
+        wanted = _resolve_chunks(sizes, chunks, default)
         found = normalize_chunks(tuple(wanted.values()), tuple(sizes.values()), dtype=np.float32)
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise SourceError(
@@ -55,7 +45,7 @@ def chunk_sizes(sizes: dict[str, int], chunks: Any) -> tuple[tuple[int, ...], ..
     if request_bytes > REQUEST_LIMIT_BYTES:
         raise SourceError(
             explain(
-                f"chunks of {largest}, whose requests take {request_bytes / 2**20:.0f} MB a band",
+                f"chunks of {largest}, whose requests take {request_bytes / 2**20:.0f} MB per band",
                 "48 MB at the most, which is what Earth Engine answers",
                 "Leave chunks at 'auto', or pass smaller ones.",
             )
@@ -63,7 +53,7 @@ def chunk_sizes(sizes: dict[str, int], chunks: Any) -> tuple[tuple[int, ...], ..
     return tuple(found)
 
 
-def _wanted_chunks(sizes: dict[str, int], chunks: Any, default: dict[str, int]) -> dict[str, Any]:
+def _resolve_chunks(sizes: dict[str, int], chunks: Any, default: dict[str, int]) -> dict[str, Any]:
     if chunks is None or (isinstance(chunks, str) and chunks == "auto"):
         return {dim: default[dim] for dim in sizes}
     if isinstance(chunks, Mapping):

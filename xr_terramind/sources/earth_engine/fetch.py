@@ -1,9 +1,9 @@
 """Read pixels of Earth Engine through Xee: bounded in number, retried, with errors that say where.
 
-Strategy: Xee turns an index into one request a band. Here a pool of threads, one a process, sends
-these requests, so that a chunk's bands come in side by side whatever the number of Dask's threads,
-and never more than `fetch_workers` at once. Xee's own repeats are off: they would multiply with
-those of the client library and with these.
+Strategy: Xee turns an index into one request per band. A pool of threads, one pool per process,
+sends these requests, so that a chunk's bands come in side by side whatever the number of Dask's
+threads, and never more than `fetch_workers` at once. Xee's own repeats are off: they would multiply
+with those of the client library and with these.
 """
 
 import http.client
@@ -32,27 +32,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EarthEngineReader:
-    """What Dask indexes: an array whose parts are fetched when they are asked for.
+    """What Dask indexes: an array whose parts are fetched when they are asked for."""
 
-    Attributes
-    ----------
-    variables : mapping of str to xarray.Variable
-        Xee's lazy variables (time, y, x), by band.
-    shape : tuple of int
-        (time, band, y, x), or (band, y, x) for a composite.
-    fill_value : float or None
-        Put where Earth Engine has no pixel; None leaves NaN.
-    fetch_workers : int
-        Requests at once in a process.
-    ee_init : mapping
-        Keywords of ``ee.Initialize`` for processes that have not called it.
-    """
-
-    variables: Mapping[str, Any]
-    shape: tuple[int, ...]
-    fill_value: float | None
-    fetch_workers: int
-    ee_init: Mapping[str, Any]
+    variables: Mapping[str, Any]  # band -> Xee's lazy variable (time, y, x)
+    shape: tuple[int, ...]  # (time, band, y, x), or (band, y, x) for a composite
+    fill_value: float | None  # put where Earth Engine has no pixel; None leaves NaN
+    fetch_workers: int  # requests at once per process
+    ee_init: Mapping[str, Any]  # for processes that have not called ee.Initialize
 
     dtype = np.dtype(np.float32)
 
@@ -66,20 +52,20 @@ class EarthEngineReader:
         *time_key, band_key, rows, cols = key
         names = np.array(list(self.variables))[band_key]
         place = (*(time_key or [0]), rows, cols)
-        pool = _pool(os.getpid(), self.fetch_workers)
-        # Futures are asked in order, so that the first band's error is the one that is raised.
+        pool = _get_pool(os.getpid(), self.fetch_workers)
+        # Results are asked for in order, so that the error raised is the first band's.
         futures = [pool.submit(self._fetch, str(name), place) for name in np.atleast_1d(names)]
         bands = [future.result() for future in futures]
         if np.ndim(names) == 0:
             return bands[0]
-        # Bands come behind time, where an axis of it is left.
+        # The band axis stands behind time, unless the key picked a single date.
         has_time = bool(time_key) and not isinstance(time_key[0], int | np.integer)
         return np.stack(bands, axis=int(has_time))
 
     def _fetch(self, band: str, key: tuple[Any, ...]) -> np.ndarray:
         variable = self.variables[band]
-        reads, picks = zip(*map(contiguous, key, variable.shape), strict=True)
-        rows, cols = (_words(part) for part in reads[1:])
+        reads, picks = zip(*map(split_index, key, variable.shape), strict=True)
+        rows, cols = (_describe_range(part) for part in reads[1:])
         pixels = with_retries(
             lambda: variable[reads].values, f"band {band}, rows {rows}, columns {cols}"
         )
@@ -90,22 +76,11 @@ class EarthEngineReader:
         return picked.astype(np.float32, copy=False)
 
 
-def contiguous(part: Any, size: int) -> tuple[Any, np.ndarray | None]:
+def split_index(part: Any, size: int) -> tuple[Any, np.ndarray | None]:
     """Split an index into a read without gaps and a pick out of what was read.
 
     Dask hands strides and lists down to its sources, and Xee reads strides as if there were none.
-
-    Parameters
-    ----------
-    part : int, slice or sequence of int
-    size : int
-        Of the axis.
-
-    Returns
-    -------
-    read : int or slice
-    pick : ndarray of int or None
-        Positions within `read`; None for an integer, which leaves no axis to pick from.
+    The pick holds positions within the read; None for an integer, which leaves no axis.
     """
     wanted = np.arange(size)[part]
     if wanted.ndim == 0:
@@ -116,12 +91,12 @@ def contiguous(part: Any, size: int) -> tuple[Any, np.ndarray | None]:
     return slice(low, int(wanted.max()) + 1), wanted - low
 
 
-def _words(part: Any) -> str:
+def _describe_range(part: Any) -> str:
     return f"{part.start or 0} to {part.stop}" if isinstance(part, slice) else str(part)
 
 
 @lru_cache(maxsize=4)
-def _pool(process_id: int, workers: int) -> ThreadPoolExecutor:
+def _get_pool(process_id: int, workers: int) -> ThreadPoolExecutor:
     # Keyed by the process: a fork inherits the executor, but not its threads.
     return ThreadPoolExecutor(workers, thread_name_prefix="earth-engine")
 
@@ -130,12 +105,7 @@ _initialising = threading.Lock()
 
 
 def initialise(ee_init: Mapping[str, Any]) -> None:
-    """Initialise Earth Engine in a worker process that has not.
-
-    Parameters
-    ----------
-    ee_init : mapping
-        Keywords of ``ee.Initialize``.
+    """Call ``ee.Initialize`` with these keywords in a worker process that has not.
 
     Raises
     ------
@@ -163,13 +133,10 @@ def initialise(ee_init: Mapping[str, Any]) -> None:
 
 
 def session_settings() -> dict[str, Any]:
-    """Return what a worker needs to open the same session as this process, as far as is known.
+    """Return project and address of this process's session, for the workers' own.
 
-    Returns
-    -------
-    dict
-        Project and address. Credentials are left to the worker (its own, stored or default ones),
-        as secrets do not belong into a graph; anonymous ones are no secret and go along.
+    Credentials are left to the worker (its own, stored or default ones), as secrets do not belong
+    into a graph; anonymous ones are no secret and go along.
     """
     import ee
     from google.auth.credentials import AnonymousCredentials
@@ -186,18 +153,7 @@ def session_settings() -> dict[str, Any]:
 
 
 def with_retries(request: Callable[[], T], what: str) -> T:
-    """Make a request, again where the fault may pass.
-
-    Parameters
-    ----------
-    request : callable
-    what : str
-        What is asked for, for the error.
-
-    Returns
-    -------
-    object
-        The answer.
+    """Make a request, again where the fault may pass; `what` names it in the error.
 
     Raises
     ------
@@ -222,15 +178,7 @@ def with_retries(request: Callable[[], T], what: str) -> T:
 def is_transient(error: BaseException) -> bool:
     """Say whether the same request may succeed a moment later.
 
-    Parameters
-    ----------
-    error : BaseException
-        As earthengine-api raises it.
-
-    Returns
-    -------
-    bool
-        True for too many requests, server errors, and connections that broke.
+    True for too many requests, server errors, and connections that broke.
     """
     import ee
 
@@ -240,16 +188,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status behind an error; the client keeps it only in what it handled.
-
-    Parameters
-    ----------
-    error : BaseException
-
-    Returns
-    -------
-    int or None
-    """
+    """Return the HTTP status behind an error; the client keeps it only in what it handled."""
     for cause in _causes(error):
         response = getattr(cause, "resp", None)
         if response is not None:
@@ -264,20 +203,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def describe_failure(error: BaseException, what: str, tried: int) -> SourceError:
-    """Say which request failed, how often it was tried, and what may help.
-
-    Parameters
-    ----------
-    error : BaseException
-    what : str
-        What was asked for.
-    tried : int
-        How often.
-
-    Returns
-    -------
-    SourceError
-    """
+    """Say which request failed, how often it was tried, and what may help."""
     status = status_of(error)
     text = str(error).strip() or type(error).__name__
     remedy = "Look at Earth Engine's status, or try again later."

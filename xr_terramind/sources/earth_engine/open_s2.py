@@ -4,20 +4,17 @@ In order: read place and dates, lay a grid, ask which scenes there are, build th
 series, open it with Xee, and label the cube. Opening asks Earth Engine twice and reads no pixel.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import pandas as pd
-import rioxarray  # noqa: F401 - registers .rio
 import xarray as xr
-from affine import Affine
 from dask.base import tokenize
 
 from xr_terramind.errors import SourceError, explain
-from xr_terramind.model.modalities import MODALITIES, band_labels
+from xr_terramind.model.modalities import MODALITIES
 from xr_terramind.options import setting
 from xr_terramind.sources.earth_engine.chunks import chunk_sizes
 from xr_terramind.sources.earth_engine.fetch import EarthEngineReader, session_settings
@@ -31,7 +28,8 @@ from xr_terramind.sources.earth_engine.query import (
     image_collection,
     open_with_xee,
 )
-from xr_terramind.sources.place import find_place, number
+from xr_terramind.sources.label import label_cube
+from xr_terramind.sources.place import check_number, find_place
 from xr_terramind.sources.target_grid import lay_grid
 
 FETCH_WORKERS = 8
@@ -84,7 +82,8 @@ def open_s2(
     cloudy_pct : float or None, default 30
         Scenes with more cloud (``CLOUDY_PIXEL_PERCENTAGE``) are left out; None keeps all.
     composite : {"median", "mean", "mosaic"} or None, default "median"
-        Computed by Earth Engine over the time window; None gives the time series, a date a scene.
+        Computed by Earth Engine over the time window; None gives the time series, one date per
+        scene.
     fill_value : float or None, default 0.0
         What pixels hold that no scene covers; None leaves NaN.
     cloud_mask : {"scl", "cloud_score_plus"}, optional
@@ -117,33 +116,37 @@ def open_s2(
     >>> embedding = cube.terramind.embed()  # doctest: +SKIP
     """
     place = find_place(point, buffer_m, bbox, geometry)
-    scale_m = number("scale_m", scale_m) or 0.0
-    cloudy_pct, fill_value = number("cloudy_pct", cloudy_pct), number("fill_value", fill_value)
-    start, end = _time_window(start, end)
+    scale_m = check_number("scale_m", scale_m) or 0.0
+    cloudy_pct, fill_value = (
+        check_number("cloudy_pct", cloudy_pct),
+        check_number("fill_value", fill_value),
+    )
+    start, end = _read_time_window(start, end)
     grid = lay_grid(place, crs, scale_m)
     query = Query(
-        *(place, grid, start, end, collection, _band_names(collection, bands)),
+        *(place, grid, start, end, collection, _choose_bands(collection, bands)),
         cloudy_pct=cloudy_pct,
-        composite=_one_of("composite", composite, ("median", "mean", "mosaic")),
+        composite=_check_choice("composite", composite, ("median", "mean", "mosaic")),
         cloud_mask=_check_mask(cloud_mask, collection),
     )
     _require_session()
     n_scenes = count_scenes(query)
     opened = open_with_xee(query)
-    times = None if composite else opened["time"]
-    data = _lazy_pixels(query, opened, times, fill_value, chunks, ee_init)
-    return _label(data, query, times, n_scenes, fill_value, scale_m)
+    times = None if composite else opened["time"].values
+    data = _build_lazy_pixels(query, opened, times, fill_value, chunks, ee_init)
+    attrs = _make_attrs(query, n_scenes, fill_value, scale_m)
+    return label_cube(data, grid, query.bands, times, name="sentinel2", attrs=attrs)
 
 
-def _time_window(start: Any, end: Any) -> tuple[str, str]:
+def _read_time_window(start: Any, end: Any) -> tuple[str, str]:
     stamps = []
     for name, value in (("start", start), ("end", end)):
         try:
             stamp = pd.Timestamp(value)
         except (TypeError, ValueError) as error:
-            raise _no_date(name, value) from error
+            raise _date_error(name, value) from error
         if pd.isna(stamp):
-            raise _no_date(name, value)
+            raise _date_error(name, value)
         stamps.append(stamp.tz_convert(None) if stamp.tzinfo else stamp)
     if stamps[0] >= stamps[1]:
         raise SourceError(
@@ -159,11 +162,11 @@ def _time_window(start: Any, end: Any) -> tuple[str, str]:
     return first, last
 
 
-def _no_date(name: str, value: Any) -> SourceError:
+def _date_error(name: str, value: Any) -> SourceError:
     return SourceError(explain(f"{name}={value!r}", "a date", "For example '2022-06-01'."))
 
 
-def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> Any:
     if value is None or value in choices:
         return value
     raise SourceError(
@@ -172,7 +175,7 @@ def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> Any:
 
 
 def _check_mask(cloud_mask: Any, collection: str) -> Any:
-    chosen = _one_of("cloud_mask", cloud_mask, ("scl", "cloud_score_plus"))
+    chosen = _check_choice("cloud_mask", cloud_mask, ("scl", "cloud_score_plus"))
     if chosen == "scl" and collection == S2_TOA:
         raise SourceError(
             explain(
@@ -184,7 +187,7 @@ def _check_mask(cloud_mask: Any, collection: str) -> Any:
     return chosen
 
 
-def _band_names(collection: str, bands: Sequence[str] | None) -> tuple[str, ...]:
+def _choose_bands(collection: str, bands: Sequence[str] | None) -> tuple[str, ...]:
     if bands is None:
         return MODALITIES["S2L1C" if collection == S2_TOA else "S2L2A"].bands
     names = (bands,) if isinstance(bands, str) else tuple(bands)
@@ -209,15 +212,15 @@ def _require_session() -> None:
         )
 
 
-def _lazy_pixels(
+def _build_lazy_pixels(
     query: Query,
     opened: xr.Dataset,
-    times: xr.DataArray | None,
+    times: np.ndarray | None,
     fill_value: float | None,
     chunks: Any,
     ee_init: Mapping[str, Any] | None,
 ) -> da.Array:
-    sizes = {"band": len(query.bands), "y": query.grid.height_px, "x": query.grid.width_px}
+    sizes = {"band": len(query.bands), "y": query.grid.height, "x": query.grid.width}
     if times is not None:
         sizes = {"time": times.size, **sizes}
     shape = tuple(sizes.values())
@@ -229,9 +232,10 @@ def _lazy_pixels(
         fetch_workers=FETCH_WORKERS if workers == "auto" else workers,
         ee_init=dict(session_settings() if ee_init is None else ee_init),
     )
-    # The expression says all that makes the pixels, so that equal queries get equal keys.
-    parts = image_collection(query).serialize(), query.grid, fill_value
     found = chunk_sizes(sizes, chunks)
+    # Equal queries get equal keys: Earth Engine's own expression says all that makes the pixels.
+    # Of the session only what is no secret goes into the key.
+    parts = image_collection(query).serialize(), query.grid, fill_value
     settings = reader.fetch_workers, sorted(reader.ee_init), reader.ee_init.get("project")
     return da.from_array(
         reader,
@@ -242,16 +246,11 @@ def _lazy_pixels(
     )
 
 
-def _label(
-    data: da.Array,
-    query: Query,
-    times: xr.DataArray | None,
-    n_scenes: int,
-    fill_value: float | None,
-    scale_m: float,
-) -> xr.DataArray:
-    grid = query.grid
-    attrs: dict[str, Any] = {
+def _make_attrs(
+    query: Query, n_scenes: int, fill_value: float | None, scale_m: float
+) -> dict[str, Any]:
+    optional = {"cloudy_pct": query.cloudy_pct, "fill_value": fill_value}
+    return {
         "long_name": "Sentinel-2 digital numbers",
         "units": "1",
         "backend": "provider",
@@ -263,20 +262,5 @@ def _label(
         "temporal_start": query.start,
         "temporal_end": query.end,
         "n_scenes": n_scenes,
+        **{name: value for name, value in optional.items() if value is not None},
     }
-    if query.cloudy_pct is not None:
-        attrs["cloudy_pct"] = query.cloudy_pct
-    if fill_value is not None:
-        attrs["fill_value"] = fill_value
-    coords: dict[str, Any] = {
-        "band": band_labels(query.bands),
-        "y": grid.north - grid.step * (np.arange(grid.height_px) + 0.5),
-        "x": grid.west + grid.step * (np.arange(grid.width_px) + 0.5),
-    }
-    dims: tuple[str, ...] = ("band", "y", "x")
-    if times is not None:
-        coords["time"], dims = times.values, ("time", *dims)
-    cube = xr.DataArray(data, coords=coords, dims=dims, name="sentinel2", attrs=attrs)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Use `@` matmul", PendingDeprecationWarning)
-        return cube.rio.write_crs(grid.crs).rio.write_transform(Affine(*grid.transform))

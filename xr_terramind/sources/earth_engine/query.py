@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 import pandas as pd
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from xr_terramind.errors import SourceError, explain
 from xr_terramind.sources.earth_engine.fetch import with_retries
 from xr_terramind.sources.place import Place
-from xr_terramind.sources.target_grid import GridSpec
 
 S2_SR = "COPERNICUS/S2_SR_HARMONIZED"
 S2_TOA = "COPERNICUS/S2_HARMONIZED"
@@ -27,24 +27,10 @@ CloudMask = Literal["scl", "cloud_score_plus"]
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of Earth Engine.
-
-    Attributes
-    ----------
-    place : Place
-    grid : GridSpec
-    start, end : str
-        ISO dates; the end is not included.
-    collection : str
-    bands : tuple of str
-    cloudy_pct : float or None
-        Scenes with more cloud are left out.
-    composite : str or None
-    cloud_mask : str or None
-    """
+    """What is asked of Earth Engine; `end` is not included, cloudier scenes are left out."""
 
     place: Place
-    grid: GridSpec
+    grid: GeoBox
     start: str
     end: str
     collection: str
@@ -54,13 +40,13 @@ class Query:
     cloud_mask: CloudMask | None
 
 
-def _scenes(query: Query, *, limited: bool) -> Any:
+def _find_scenes(query: Query, *, limited: bool) -> Any:
     import ee
 
     # In the grid's own CRS and planar: edges follow the grid, also across the antimeridian.
-    west, south, east, north = query.grid.bounds
+    west, south, east, north = query.grid.boundingbox.bbox
     corners = [[west, south], [east, north]]
-    area = ee.Geometry.Rectangle(corners, query.grid.crs, False)
+    area = ee.Geometry.Rectangle(corners, str(query.grid.crs), False)
     scenes = ee.ImageCollection(query.collection).filterBounds(area)
     scenes = scenes.filterDate(query.start, query.end)
     if limited and query.cloudy_pct is not None:
@@ -71,14 +57,6 @@ def _scenes(query: Query, *, limited: bool) -> Any:
 def count_scenes(query: Query) -> int:
     """Ask how many scenes match, and how many would without the cloud limit.
 
-    Parameters
-    ----------
-    query : Query
-
-    Returns
-    -------
-    int
-
     Raises
     ------
     SourceError
@@ -88,8 +66,8 @@ def count_scenes(query: Query) -> int:
 
     counts = ee.Dictionary(
         {
-            "limited": _scenes(query, limited=True).size(),
-            "all": _scenes(query, limited=False).size(),
+            "limited": _find_scenes(query, limited=True).size(),
+            "all": _find_scenes(query, limited=False).size(),
         }
     )
     found: Any = with_retries(counts.getInfo, f"the scenes of {query.collection}")
@@ -109,22 +87,13 @@ def count_scenes(query: Query) -> int:
 
 
 def image_collection(query: Query) -> Any:
-    """Build what Xee opens: the series, or a collection of the one composite.
-
-    Parameters
-    ----------
-    query : Query
-
-    Returns
-    -------
-    ee.ImageCollection
-    """
+    """Build the ``ee.ImageCollection`` that Xee opens: the series, or the one composite."""
     import ee
 
-    scenes = _scenes(query, limited=True).sort("system:time_start")
+    scenes = _find_scenes(query, limited=True).sort("system:time_start")
     if query.cloud_mask == "cloud_score_plus":
         scenes = scenes.linkCollection(ee.ImageCollection(CLOUD_SCORE_PLUS), ["cs"])
-    scenes = scenes.map(_masking(query)) if query.cloud_mask else scenes
+    scenes = scenes.map(_make_mask(query)) if query.cloud_mask else scenes
     scenes = scenes.select(list(query.bands))
     if query.composite is None:
         return scenes
@@ -134,7 +103,7 @@ def image_collection(query: Query) -> Any:
     return ee.ImageCollection([composite.set("system:time_start", start_ms)])
 
 
-def _masking(query: Query) -> Any:
+def _make_mask(query: Query) -> Any:
     def by_class(image: Any) -> Any:
         classes = image.select("SCL")
         clear = classes.neq(CLOUDY_CLASSES[0])
@@ -149,27 +118,17 @@ def _masking(query: Query) -> Any:
 
 
 def open_with_xee(query: Query) -> xr.Dataset:
-    """Open a query with Xee: one lazy variable a band.
-
-    Parameters
-    ----------
-    query : Query
-
-    Returns
-    -------
-    xarray.Dataset
-        Dims (time, y, x).
-    """
+    """Open a query with Xee: one lazy variable (time, y, x) per band."""
     images = image_collection(query)
 
     def request() -> xr.Dataset:
         return xr.open_dataset(
             images,
             engine="ee",
-            crs=query.grid.crs,
-            crs_transform=query.grid.transform,
-            shape_2d=(query.grid.width_px, query.grid.height_px),
-            io_chunks=-1,  # one request for each chunk and band
+            crs=str(query.grid.crs),
+            crs_transform=tuple(query.grid.affine[:6]),
+            shape_2d=query.grid.shape.wh,
+            io_chunks=-1,  # one request per chunk and band
             cache=False,
             getitem_kwargs={"max_retries": 0, "initial_delay": 1},
         )

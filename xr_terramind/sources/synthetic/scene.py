@@ -9,13 +9,14 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-import rioxarray  # noqa: F401  (registers .rio)
 import xarray as xr
 from affine import Affine
 from dask.base import tokenize
+from odc.geo.geobox import GeoBox
 
 from xr_terramind.errors import explain
-from xr_terramind.model.modalities import MODALITIES, band_labels
+from xr_terramind.model.modalities import MODALITIES
+from xr_terramind.sources.label import label_cube
 from xr_terramind.sources.synthetic.landscape import draw
 from xr_terramind.sources.synthetic.noise import FIRST_MONTH, SCALE_M
 
@@ -32,7 +33,7 @@ def _draw_block(size_px: int, seed: int, block_info: Any = None) -> np.ndarray:
     return draw(ranges, size_px, seed)
 
 
-def _lazy(dims: dict[str, int], size_px: int, seed: int, chunks: Any) -> da.Array:
+def _build_lazy_pixels(dims: dict[str, int], size_px: int, seed: int, chunks: Any) -> da.Array:
     """Lay out the scene as blocks that draw themselves."""
     if isinstance(chunks, tuple | list):
         chunks = dict(zip(dims, chunks, strict=True))
@@ -50,7 +51,7 @@ def _lazy(dims: dict[str, int], size_px: int, seed: int, chunks: Any) -> da.Arra
     )
 
 
-def _whole(name: str, value: Any, least: int, most: int) -> int:
+def _check_whole_number(name: str, value: Any, least: int, most: int) -> int:
     """Return `value` as an int from `least` to `most`."""
     try:
         number = operator.index(value)
@@ -110,9 +111,9 @@ def sample_scene(
     >>> sample_scene(size_px=10980, chunks={"x": 2048, "y": 2048}).data.numblocks
     (1, 6, 6)
     """
-    size_px = _whole("size_px", size_px, 1, 1_000_000)
-    time = _whole("time", time, 1, 1200)
-    seed = _whole("seed", seed, 0, 2**32 - 1)
+    size_px = _check_whole_number("size_px", size_px, 1, 1_000_000)
+    time = _check_whole_number("time", time, 1, 1200)
+    seed = _check_whole_number("seed", seed, 0, 2**32 - 1)
     dims = {"time": time, "band": len(BANDS), "y": size_px, "x": size_px}
     months = FIRST_MONTH + np.arange(time).astype("timedelta64[M]")
     dates = (months.astype("datetime64[D]") + np.timedelta64(14, "D")).astype("datetime64[ns]")
@@ -123,25 +124,15 @@ def sample_scene(
         ranges = [np.arange(n) for n in (time, len(BANDS), size_px, size_px)]
         pixels = draw(ranges, size_px, seed).reshape(tuple(dims.values()))
     else:
-        pixels = _lazy(dims, size_px, seed, chunks)
-    centre_m = SCALE_M * (np.arange(size_px) + 0.5)
-    scene = xr.DataArray(
-        pixels,
-        dims=tuple(dims),
-        coords={
-            "time": dates if time > 1 else dates[0],
-            "band": band_labels(BANDS),
-            "y": NORTH_M - centre_m,
-            "x": WEST_M + centre_m,
-        },
-        name="sentinel2",
-        attrs={
-            "long_name": "surface reflectance x 10000, digital numbers as in Sentinel-2 L2A",
-            "units": MODALITIES["S2L2A"].unit,
-            "scale_m": SCALE_M,
-            "collection": "synthetic",
-            "comment": "Synthetic: drawn by xr_terramind.sample_scene, seen by no satellite.",
-        },
-    )
-    transform = Affine(SCALE_M, 0, WEST_M, 0, -SCALE_M, NORTH_M)
-    return scene.rio.write_crs(CRS).rio.write_coordinate_system().rio.write_transform(transform)
+        pixels = _build_lazy_pixels(dims, size_px, seed, chunks)
+    grid = GeoBox((size_px, size_px), Affine(SCALE_M, 0, WEST_M, 0, -SCALE_M, NORTH_M), CRS)
+    attrs = {
+        "long_name": "surface reflectance x 10000, digital numbers as in Sentinel-2 L2A",
+        "units": MODALITIES["S2L2A"].unit,
+        "scale_m": SCALE_M,
+        "collection": "synthetic",
+        "comment": "Synthetic: drawn by xr_terramind.sample_scene, seen by no satellite.",
+    }
+    when = dates if time > 1 else dates[0]
+    scene = label_cube(pixels, grid, BANDS, when, name="sentinel2", attrs=attrs)
+    return scene.rio.write_coordinate_system()
