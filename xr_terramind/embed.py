@@ -1,6 +1,6 @@
 """The recipes, read this first: check and arrange the cube, plan windows, encode, label the grid."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -11,10 +11,10 @@ import xarray as xr
 
 from xr_terramind.blocks.graph import TASK_NAME, map_blocks
 from xr_terramind.blocks.plan import Plan
-from xr_terramind.cube.arrange import Cube, arrange_cube
+from xr_terramind.cube.arrange import Cube
 from xr_terramind.cube.bands import arrange_bands
 from xr_terramind.cube.check import check_cube, inspect_cube
-from xr_terramind.cube.dims import as_dataarray, lone_band, name_band_dim
+from xr_terramind.cube.dims import add_band_dim, as_dataarray, name_band_dim
 from xr_terramind.cube.report import InputReport
 from xr_terramind.errors import BandError, explain, warn
 from xr_terramind.inference.encode import check_and_encode, encode_block
@@ -79,7 +79,7 @@ def embed(
     Frozen({'feature': 192, 'y': 14, 'x': 14})
     """
     chosen = resolve_options(output=output, **options)
-    return _embed_arranged(_arrange_and_warn(cube, chosen), chosen)
+    return _embed_arranged(_arrange(cube, chosen, tell=warn), chosen)
 
 
 @show_options
@@ -115,12 +115,7 @@ def plan(
         As `embed`.
     """
     chosen = resolve_options(output=output, **options)
-    report, arranged = inspect_cube(
-        cube, modality_of(chosen.modality), window_px=chosen.window_size, fit=chosen.fit
-    )
-    report.raise_for_errors()
-    assert arranged is not None  # a report without errors comes with a cube
-    return estimate(arranged, chosen, calibrate=calibrate)
+    return estimate(_arrange(cube, chosen), chosen, calibrate=calibrate)
 
 
 def check(
@@ -184,18 +179,20 @@ def _arrange_bands(
     cube: xr.DataArray | xr.Dataset, modality: str | None
 ) -> tuple[xr.DataArray, dict[str, Hashable]]:
     wanted = modality_of(modality or resolve_options().modality)
-    array = name_band_dim(lone_band(as_dataarray(cube), wanted))
+    array = name_band_dim(add_band_dim(as_dataarray(cube), wanted))
     arranged, names, _ = arrange_bands(array, wanted, pick=True)
     return arranged, names
 
 
-def _arrange_and_warn(cube: xr.DataArray | xr.Dataset, options: EmbedOptions) -> Cube:
+def _arrange(
+    cube: xr.DataArray | xr.Dataset, options: EmbedOptions, tell: Callable[[str], None] | None = None
+) -> Cube:
     report, arranged = inspect_cube(
         cube, modality_of(options.modality), window_px=options.window_size, fit=options.fit
     )
     report.raise_for_errors()
-    for issue in report.warnings:
-        warn(issue.message)
+    for issue in report.warnings if tell else ():
+        tell(issue.message)
     assert arranged is not None  # a report without errors comes with a cube
     return arranged
 
@@ -268,7 +265,7 @@ def embed_array(
     _check_array(array, modality)
     dims = ("time", "band", "y", "x")[-array.ndim :]
     image = xr.DataArray(array, dims=dims, coords={"band": list(modality.bands)})
-    return _embed_arranged(arrange_cube(image, modality), chosen).values
+    return _embed_arranged(_arrange(image, chosen), chosen).values
 
 
 def _check_array(array: np.ndarray, modality: Modality) -> None:

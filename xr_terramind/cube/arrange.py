@@ -1,4 +1,4 @@
-"""Arrange a source cube: find its dimensions, bands, pixel grid and nodata values."""
+"""A cube in the order that the model takes, and what is refused whatever its bands are."""
 
 import math
 from collections.abc import Hashable
@@ -6,39 +6,21 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from xr_terramind.cube.bands import arrange_bands
-from xr_terramind.cube.dims import as_dataarray, canonical_dims, lone_band, nodata_values
-from xr_terramind.cube.geometry import PixelGrid, pixel_grid
+from xr_terramind.cube.geometry import PixelGrid
 from xr_terramind.errors import GridError, ValueRangeError, explain
 from xr_terramind.model.modalities import Modality
 
 
 @dataclass(frozen=True)
 class Cube:
-    """A source cube in the order that the model takes.
+    """A source cube in the order that the model takes, as `inspect_cube` arranges it."""
 
-    Attributes
-    ----------
-    data : xarray.DataArray
-        Dims ``([time,] band, y, x)``, bands in the model's order and names.
-    modality : Modality
-        What the bands are.
-    names : dict
-        Model band -> the name that it has in the source.
-    assumed : bool
-        The source names no bands, so that the model's order was assumed.
-    grid : PixelGrid
-        Where the pixels lie.
-    nodata : tuple of float
-        Raw values that stand for no data (NaN and infinity always do).
-    """
-
-    data: xr.DataArray
+    data: xr.DataArray  # ([time,] band, y, x), bands in the model's order and names
     modality: Modality
-    names: dict[str, Hashable]
-    assumed: bool
+    names: dict[str, Hashable]  # model band -> the name that it has in the source
+    assumed: bool  # the source names no bands, so that the model's order was assumed
     grid: PixelGrid
-    nodata: tuple[float, ...]
+    nodata: tuple[float, ...]  # raw values for no data; NaN and infinity always stand for it
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -53,17 +35,7 @@ class Cube:
 
 
 def check_dtype(array: xr.DataArray) -> None:
-    """Refuse what is no image of real numbers.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-
-    Raises
-    ------
-    ValueRangeError
-        For strings, complex numbers, booleans, times and objects.
-    """
+    """Refuse strings, complex numbers, booleans, times and objects."""
     if array.dtype.kind not in "iuf":
         raise ValueRangeError(
             explain(
@@ -75,16 +47,7 @@ def check_dtype(array: xr.DataArray) -> None:
 
 
 def check_sizes(array: xr.DataArray) -> None:
-    """Refuse a cube without a pixel, or of a size that nobody knows yet.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-
-    Raises
-    ------
-    GridError
-    """
+    """Refuse a cube without a pixel, or of a size that nobody knows yet."""
     if any(math.isnan(size) for size in array.shape):
         raise GridError(
             explain(
@@ -102,27 +65,3 @@ def check_sizes(array: xr.DataArray) -> None:
                 f"Look at the selection that left {', '.join(empty)} empty.",
             )
         )
-
-
-def arrange_cube(obj: xr.DataArray | xr.Dataset, modality: Modality) -> Cube:
-    """Arrange a cube for the model; the caller's object is left alone.
-
-    Parameters
-    ----------
-    obj : xarray.DataArray or xarray.Dataset
-    modality : Modality
-
-    Returns
-    -------
-    Cube
-
-    Raises
-    ------
-    BandError, GridError, ValueRangeError
-        Where bands, dimensions, grid or dtype do not fit.
-    """
-    array = canonical_dims(lone_band(as_dataarray(obj), modality))
-    check_sizes(array)
-    check_dtype(array)
-    data, names, assumed = arrange_bands(array, modality)
-    return Cube(data, modality, names, assumed, pixel_grid(array), nodata_values(array))

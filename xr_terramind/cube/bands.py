@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Array = Any  # numpy.ndarray or torch.Tensor
-# Model band -> other spellings, normalised by `_plain`: ESA's zero-padded names and TerraTorch's
-# names, STAC common names, Earth Search's asset keys. Compared without case and punctuation.
+# Model band -> other spellings, as `_normalise_name` makes them: ESA's zero-padded names and
+# TerraTorch's names, STAC common names, Earth Search's asset keys.
 _ALIASES: dict[str, tuple[str, ...]] = {
     "B1": ("b01", "coastal", "coastalaerosol"),
     "B2": ("b02", "blue"),
@@ -44,43 +44,20 @@ _BAND_OF_ALIAS: dict[str, str] = {
 _RESOLUTION = re.compile(r"[ _-]?\d0 ?m$", re.IGNORECASE)
 
 
-def _plain(name: str) -> str:
+def _normalise_name(name: str) -> str:
     head = name.split(",")[0].strip()  # GDAL describes bands as "B2, central wavelength 490 nm"
     return re.sub(r"[^a-z0-9]", "", _RESOLUTION.sub("", head).lower())
 
 
 def band_of(name: object) -> str | None:
-    """Recognise a band by any of its usual names.
-
-    Parameters
-    ----------
-    name : object
-        A band's name, for example ``"B08"``, ``"nir"`` or ``"NIR_BROAD"``.
-
-    Returns
-    -------
-    str or None
-        Earth Engine's name (``"B8"``), or None where the name is not known.
-    """
-    return _BAND_OF_ALIAS.get(_plain(str(name)))
+    """Return Earth Engine's name (``"B8"``) for any usual one (``"B08"``, ``"nir"``), or None."""
+    return _BAND_OF_ALIAS.get(_normalise_name(str(name)))
 
 
 def match_bands(names: Sequence[object], modality: Modality, *, pick: bool = False) -> list[int]:
-    """Find where each of the model's bands stands among a cube's bands.
+    """Find where each of the model's bands stands among the names of a cube's bands.
 
-    Parameters
-    ----------
-    names : sequence
-        The cube's band names, in the cube's order.
-    modality : Modality
-        Whose bands are wanted.
-    pick : bool, default False
-        Pass over surplus bands instead of refusing them.
-
-    Returns
-    -------
-    list of int
-        Position in `names` of each band in the model's order.
+    With `pick`, surplus bands are passed over instead of refused.
 
     Raises
     ------
@@ -133,23 +110,13 @@ def match_bands(names: Sequence[object], modality: Modality, *, pick: bool = Fal
 
 
 def invalid_pixels(values: Array, nodata: Sequence[float], modality: Modality) -> Array:
-    """Find the pixels that hold no data, in a NumPy array or a torch tensor alike.
+    """Find the pixels (..., y, x) that hold no data in raw values (..., band, y, x).
 
     A pixel is invalid where any band is NaN, infinite or nodata. Sentinel-2 products mark missing
     pixels by 0 in all bands, while a single band may truly be 0 over dark water: there, 0 counts
     only where all bands have it, even where the file declares 0 as its nodata value.
 
-    Parameters
-    ----------
-    values : ndarray or Tensor, shape (..., band, y, x)
-        Raw values.
-    nodata : sequence of float
-        Values that stand for no data.
-    modality : Modality
-
-    Returns
-    -------
-    ndarray or Tensor of bool, shape (..., y, x)
+    NumPy arrays and torch tensors alike give their own kind of array.
     """
     library = sys.modules[type(values).__module__.partition(".")[0]]  # numpy or torch
     # The extremes tell both without a temporary of the size of the cube; NaN shows in them, too.
@@ -167,16 +134,8 @@ def invalid_pixels(values: Array, nodata: Sequence[float], modality: Modality) -
 def band_names(array: "xr.DataArray") -> list[str] | None:
     """Return the names that a cube gives its bands, or None where it gives none.
 
-    Parameters
-    ----------
-    array : xarray.DataArray
-        With a ``band`` dimension.
-
-    Returns
-    -------
-    list of str or None
-        From the ``band`` coordinate, or from a ``long_name`` with one entry a band (as rioxarray
-        reads GDAL's band descriptions). Band numbers 1, 2, ... or 0, 1, ... are no names.
+    They stand in the ``band`` coordinate, or in a ``long_name`` with one entry per band (as
+    rioxarray reads GDAL's band descriptions). Band numbers 1, 2, ... or 0, 1, ... are no names.
     """
     n_bands = array.sizes["band"]
     if "band" in array.coords:
@@ -197,14 +156,7 @@ def arrange_bands(
 ) -> "tuple[xr.DataArray, dict[str, Hashable], bool]":
     """Bring bands into the model's order and names.
 
-    Parameters
-    ----------
-    array : xarray.DataArray
-        With a ``band`` dimension.
-    modality : Modality
-        Whose order is wanted.
-    pick : bool, default False
-        Pass over surplus bands instead of refusing them.
+    With `pick`, surplus bands are passed over instead of refused.
 
     Returns
     -------
@@ -241,12 +193,12 @@ def arrange_bands(
         attrs["long_name"] = array.attrs["long_name"]
     if assumed:
         attrs["band_order"] = "assumed"
-    # Coordinates along band (wavelengths, descriptions) follow; its own index gets new names.
+    # isel takes other coordinates along band (wavelengths, descriptions) along; a copy is spared
+    # where the order is right already.
     picked = array if order == list(range(array.sizes["band"])) else array.isel(band=order)
     arranged = picked.assign_coords(band=band_labels(modality.bands))
     arranged.attrs = attrs
-    return (
-        arranged,
-        {band: names[i] for band, i in zip(modality.bands, order, strict=True)},
-        assumed,
-    )
+    own_names: dict[str, Hashable] = {
+        band: names[i] for band, i in zip(modality.bands, order, strict=True)
+    }
+    return arranged, own_names, assumed

@@ -9,10 +9,10 @@ from dask.base import compute
 
 from xr_terramind.cube.arrange import Cube, check_dtype, check_sizes
 from xr_terramind.cube.bands import arrange_bands, invalid_pixels
-from xr_terramind.cube.dims import as_dataarray, canonical_dims, lone_band, nodata_values
+from xr_terramind.cube.dims import add_band_dim, as_dataarray, nodata_values, order_dims
 from xr_terramind.cube.geometry import PixelGrid, pixel_grid, pixel_size_m
 from xr_terramind.cube.report import InputReport, Issue
-from xr_terramind.cube.values import thin, value_facts, value_issues
+from xr_terramind.cube.values import sample_values, value_facts, value_issues
 from xr_terramind.errors import TerraMindError, explain
 from xr_terramind.model.modalities import Modality
 
@@ -20,7 +20,7 @@ PIXEL_SIZE_M = 10.0
 """Ground sampling distance of the images that TerraMind was pretrained on."""
 
 SAMPLE_WINDOWS = 4
-"""Windows that `check` reads of a lazy cube."""
+"""Windows that `check` reads of a lazy cube where the caller names no number."""
 
 _PIXEL_SIZE_TOLERANCE = 0.1
 
@@ -30,39 +30,27 @@ T = TypeVar("T")
 def inspect_cube(
     obj: xr.DataArray | xr.Dataset, modality: Modality, *, window_px: int, fit: str
 ) -> tuple[InputReport, Cube | None]:
-    """Run the checks that need no pixel.
+    """Arrange a cube for the model, and run the checks that need no pixel.
 
-    Parameters
-    ----------
-    obj : xarray.DataArray or xarray.Dataset
-    modality : Modality
-    window_px : int
-        Edge of a window.
-    fit : str
-        ``"resize"`` has no windows that could be larger than the extent.
-
-    Returns
-    -------
-    report : InputReport
-    cube : Cube or None
-        None where the report holds errors.
+    The caller's object is left alone. There is a Cube where the report holds no errors. `fit`
+    ``"resize"`` has no windows that could be larger than the extent.
     """
     issues: list[Issue] = []
 
     def attempt(code: str, step: Callable[[], T]) -> T | None:
-        # Independent steps each get their say, so that one look shows all that is wrong.
+        # A step that fails does not end the others: one look shows all that is wrong.
         try:
             return step()
         except TerraMindError as error:
             issues.append(Issue(code, "error", str(error), type(error)))
             return None
 
-    def dims() -> xr.DataArray:
-        array = canonical_dims(lone_band(as_dataarray(obj), modality))
+    def find_dims() -> xr.DataArray:
+        array = order_dims(add_band_dim(as_dataarray(obj), modality))
         check_sizes(array)
         return array
 
-    array = attempt("dims", dims)
+    array = attempt("dims", find_dims)
     facts = {"modality": f"{modality.name} ({modality.unit})"}
     if array is None:
         return InputReport(tuple(issues), facts), None
@@ -96,25 +84,13 @@ def check_cube(
 ) -> InputReport:
     """Check a cube, and the values of a sample of its windows.
 
-    Parameters
-    ----------
-    obj : xarray.DataArray or xarray.Dataset
-    modality : Modality
-    window_px : int
-        Edge of a window.
-    fit : str, default "windows"
-    sample : int, optional
-        Windows to read, spread over the cube; 4 of a lazy cube by default, and of a cube in
-        memory every value up to a stride.
-
-    Returns
-    -------
-    InputReport
+    `sample` windows are read, spread over the cube; by default 4 of a lazy cube, and of a cube in
+    memory every value up to a stride.
     """
     report, cube = inspect_cube(obj, modality, window_px=window_px, fit=fit)
     if cube is None:
         return report
-    values = _sample(cube, window_px, sample)
+    values = _read_sample(cube, window_px, sample)
     invalid = invalid_pixels(values, cube.nodata, modality)
     issues = [*report.issues, *value_issues(values, invalid, modality)]
     facts = {**report.facts, **value_facts(values, invalid)}
@@ -200,11 +176,11 @@ def _grid_facts(grid: PixelGrid, array: xr.DataArray) -> dict[str, str]:
     return facts
 
 
-def _sample(cube: Cube, window_px: int, sample: int | None) -> np.ndarray:
+def _read_sample(cube: Cube, window_px: int, sample: int | None) -> np.ndarray:
     if sample is None and not cube.is_lazy:
-        return thin(np.asarray(cube.data.values))
+        return sample_values(np.asarray(cube.data.values))
     n_windows = SAMPLE_WINDOWS if sample is None else max(1, int(sample))
-    # Windows on the diagonal of (time, y, x) see all dates and corners of a cube in few reads.
+    # Windows on the diagonal of (time, y, x): few reads see first and last date, and two corners.
     along = np.linspace(0.0, 1.0, n_windows) if n_windows > 1 else np.array([0.5])
     n_times, height_px, width_px = cube.shape
     pieces = []
@@ -216,4 +192,4 @@ def _sample(cube: Cube, window_px: int, sample: int | None) -> np.ndarray:
             piece.isel(time=round(share * (n_times - 1))) if "time" in piece.dims else piece
         )
     read = compute(*(piece.data for piece in pieces))
-    return np.concatenate([thin(np.asarray(piece)) for piece in read], axis=-1)
+    return np.concatenate([sample_values(np.asarray(piece)) for piece in read], axis=-1)

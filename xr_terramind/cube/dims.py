@@ -26,16 +26,7 @@ _NODATA_ATTRS = ("_FillValue", "missing_value", "nodata", "fill_value")
 
 
 def as_dataarray(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
-    """Stack a Dataset with one variable a band into a DataArray; return a DataArray as it is.
-
-    Parameters
-    ----------
-    obj : xarray.DataArray or xarray.Dataset
-
-    Returns
-    -------
-    xarray.DataArray
-        With a ``band`` dimension that holds the variables' names.
+    """Stack a Dataset with one variable per band along ``band``; return a DataArray as it is.
 
     Raises
     ------
@@ -47,30 +38,30 @@ def as_dataarray(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
     images = [
         name
         for name, variable in obj.data_vars.items()
-        if {_role(dim) for dim in variable.dims} >= {"y", "x"}
+        if {_find_role(dim) for dim in variable.dims} >= {"y", "x"}
     ]
     if not images:
         raise BandError(
             explain(
                 f"a Dataset with variables {list(obj.data_vars)}",
-                "one variable a band, with dimensions y and x",
+                "one variable per band, with dimensions y and x",
                 "Pass the DataArray that holds the pixels.",
             )
         )
-    if len(images) == 1 and any(_role(dim) == "band" for dim in obj[images[0]].dims):
-        return _with_crs(obj[images[0]], obj)
-    bands = dict(zip(_band_names(obj, images), (obj[name] for name in images), strict=True))
+    if len(images) == 1 and any(_find_role(dim) == "band" for dim in obj[images[0]].dims):
+        return _keep_crs(obj[images[0]], obj)
+    bands = dict(zip(_name_bands(obj, images), (obj[name] for name in images), strict=True))
     fills = {name: nodata_values(band) for name, band in bands.items()}
     # Bands that disagree on nodata cannot share one attribute: theirs becomes NaN.
     if len(set(fills.values())) > 1:
-        bands = {name: _masked(band, fills[name]) for name, band in bands.items()}
+        bands = {name: _mask_nodata(band, fills[name]) for name, band in bands.items()}
     stacked = xr.Dataset(bands, attrs=obj.attrs).drop_vars("band", errors="ignore")
     array = stacked.to_dataarray("band")
-    array.attrs = {**_shared_attrs(list(bands.values())), **obj.attrs}
-    return _with_crs(array, obj)
+    array.attrs = {**_find_shared_attrs(list(bands.values())), **obj.attrs}
+    return _keep_crs(array, obj)
 
 
-def _band_names(obj: xr.Dataset, images: list[Hashable]) -> list[Hashable]:
+def _name_bands(obj: xr.Dataset, images: list[Hashable]) -> list[Hashable]:
     # rioxarray's band_as_variable calls them band_1, band_2, ...; their long_name knows more.
     described = [obj[name].attrs.get("long_name") for name in images]
     names = [
@@ -80,7 +71,7 @@ def _band_names(obj: xr.Dataset, images: list[Hashable]) -> list[Hashable]:
     return names if len(set(names)) == len(names) else images
 
 
-def _shared_attrs(bands: Sequence[xr.DataArray]) -> dict[Hashable, Any]:
+def _find_shared_attrs(bands: Sequence[xr.DataArray]) -> dict[Hashable, Any]:
     first = bands[0].attrs
     return {
         key: value
@@ -89,13 +80,13 @@ def _shared_attrs(bands: Sequence[xr.DataArray]) -> dict[Hashable, Any]:
     }
 
 
-def _masked(band: xr.DataArray, nodata: tuple[float, ...]) -> xr.DataArray:
+def _mask_nodata(band: xr.DataArray, nodata: tuple[float, ...]) -> xr.DataArray:
     masked = band.where(~band.isin(nodata))
     masked.attrs = {key: value for key, value in band.attrs.items() if key not in _NODATA_ATTRS}
     return masked
 
 
-def _with_crs(array: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
+def _keep_crs(array: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
     if crs_of(array) is not None:
         return array
     for name, variable in dataset.variables.items():
@@ -104,21 +95,13 @@ def _with_crs(array: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
     return array
 
 
-def _role(dim: Hashable) -> str | None:
+def _find_role(dim: Hashable) -> str | None:
     name = str(dim).lower()
     return next((role for role, names in _DIM_NAMES.items() if name in names), None)
 
 
-def canonical_dims(array: xr.DataArray) -> xr.DataArray:
+def order_dims(array: xr.DataArray) -> xr.DataArray:
     """Rename and order the dimensions to ``([time,] band, y, x)``.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-
-    Returns
-    -------
-    xarray.DataArray
 
     Raises
     ------
@@ -126,7 +109,7 @@ def canonical_dims(array: xr.DataArray) -> xr.DataArray:
         For missing, doubled or further dimensions.
     """
     array = name_band_dim(array)
-    roles = {dim: _role(dim) for dim in array.dims}
+    roles = {dim: _find_role(dim) for dim in array.dims}
     taken = [role for role in roles.values() if role]
     surplus = [str(dim) for dim, role in roles.items() if role is None]
     if "y" not in taken or "x" not in taken or len(set(taken)) < len(taken):
@@ -138,36 +121,28 @@ def canonical_dims(array: xr.DataArray) -> xr.DataArray:
             "or rename the dimension.",
         )
     order = [role for role in ("time", "band", "y", "x") if role in taken]
-    return _rename(array, {dim: role for dim, role in roles.items() if role}).transpose(*order)
+    return _rename_dims(array, {dim: role for dim, role in roles.items() if role}).transpose(*order)
 
 
 def name_band_dim(array: xr.DataArray) -> xr.DataArray:
     """Call the dimension of the bands ``band``.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-
-    Returns
-    -------
-    xarray.DataArray
 
     Raises
     ------
     GridError
         Where there is none, or more than one.
     """
-    found = [dim for dim in array.dims if _role(dim) == "band"]
+    found = [dim for dim in array.dims if _find_role(dim) == "band"]
     if len(found) != 1:
         raise _dims_error(
             array,
             "Stack the bands with xarray.concat([...], dim='band'), or give a single band its "
             "dimension with cube.expand_dims('band').",
         )
-    return _rename(array, {found[0]: "band"})
+    return _rename_dims(array, {found[0]: "band"})
 
 
-def _rename(array: xr.DataArray, roles: dict[Hashable, str]) -> xr.DataArray:
+def _rename_dims(array: xr.DataArray, roles: dict[Hashable, str]) -> xr.DataArray:
     renames = {dim: role for dim, role in roles.items() if dim != role}
     # A scalar coordinate of the new name that is left over must not stand in the way.
     return array.drop_vars([name for name in renames.values() if name in array.coords]).rename(
@@ -185,36 +160,15 @@ def _dims_error(array: xr.DataArray, remedy: str) -> GridError:
     )
 
 
-def lone_band(array: xr.DataArray, modality: Modality) -> xr.DataArray:
-    """Give a two-dimensional image of a one-band modality (a DEM) its band dimension.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-    modality : Modality
-
-    Returns
-    -------
-    xarray.DataArray
-    """
-    if len(modality.bands) > 1 or any(_role(dim) == "band" for dim in array.dims):
+def add_band_dim(array: xr.DataArray, modality: Modality) -> xr.DataArray:
+    """Give a two-dimensional image of a one-band modality (a DEM) its band dimension."""
+    if len(modality.bands) > 1 or any(_find_role(dim) == "band" for dim in array.dims):
         return array
     return array.drop_vars("band", errors="ignore").expand_dims(band=band_labels(modality.bands))
 
 
 def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
-    """Read the values that stand for no data off the attributes.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-
-    Returns
-    -------
-    tuple of float
-        From ``_FillValue``, ``missing_value``, ``nodata`` and ``fill_value``; without NaN, which
-        always counts.
-    """
+    """Read the values that stand for no data off the attributes; NaN always does."""
     found = {
         float(number)
         for key in _NODATA_ATTRS

@@ -102,18 +102,8 @@ class InputReport:
 def html_table(title: str, rows: list[tuple[str, str, str]], edge: str = _GREEN) -> str:
     """Draw a two-column table that reads in light and dark notebooks.
 
-    Parameters
-    ----------
-    title : str
-        Plain text.
-    rows : list of (label, value, colour)
-        Label and value as HTML, the label's colour as CSS; text takes the notebook's own colour.
-    edge : str
-        Colour of the line beside the table.
-
-    Returns
-    -------
-    str
+    Rows are (label, value, colour): label and value as HTML, the label's colour as CSS; other text
+    takes the notebook's own colour. `edge` is the colour of the line beside the table.
     """
     cell = "text-align:left;vertical-align:top;padding:2px 12px 2px 0;background:none"
     body = "".join(

@@ -9,25 +9,14 @@ from xr_terramind.cube.report import Issue
 from xr_terramind.errors import ValueRangeError, explain
 from xr_terramind.model.modalities import Modality
 
-_FEW = 0.05  # share of values outside the range from which a warning is due
+_OUTSIDE_SHARE = 0.05  # of values out of range, from which a warning is due
 _MAX_SAMPLE_VALUES = 250_000
 
 
 def value_issues(values: np.ndarray, invalid: np.ndarray, modality: Modality) -> list[Issue]:
-    """Judge raw values by the modality's unit.
+    """Judge raw values (..., band, y, x) by the modality's unit, leaving out invalid (..., y, x).
 
-    Parameters
-    ----------
-    values : ndarray, shape (..., band, y, x)
-        Raw values.
-    invalid : ndarray of bool, shape (..., y, x)
-        Pixels to leave out.
-    modality : Modality
-
-    Returns
-    -------
-    list of Issue
-        Empty where the values look right, and where no pixel is valid.
+    No issue where the values look right, and where no pixel is valid.
     """
     valid = np.moveaxis(values, -3, -1)[~invalid]  # (pixel, band)
     if not valid.size:
@@ -75,7 +64,7 @@ def _reflectance_issues(valid: np.ndarray, modality: Modality) -> Iterator[Issue
         (np.count_nonzero(valid > high) / n_values, f"above {high:g}"),
         (np.count_nonzero(valid < low) / n_values, f"below {low:g}"),
     ):
-        if share > _FEW:
+        if share > _OUTSIDE_SHARE:
             yield Issue(
                 "value-range",
                 "warning",
@@ -100,34 +89,14 @@ def _reflectance_issues(valid: np.ndarray, modality: Modality) -> Iterator[Issue
         )
 
 
-def thin(values: np.ndarray) -> np.ndarray:
-    """Take every n-th pixel of each axis, so that a look at the values stays cheap.
-
-    Parameters
-    ----------
-    values : ndarray, shape (..., band, y, x)
-
-    Returns
-    -------
-    ndarray
-        A view with some 250,000 values at the most.
-    """
+def sample_values(values: np.ndarray) -> np.ndarray:
+    """View every n-th row and column (..., band, y, x), some 250,000 values at the most."""
     step = max(1, math.ceil(math.sqrt(values.size / _MAX_SAMPLE_VALUES)))
     return values[..., ::step, ::step]
 
 
 def value_facts(values: np.ndarray, invalid: np.ndarray) -> dict[str, str]:
-    """Describe raw values in a line.
-
-    Parameters
-    ----------
-    values : ndarray, shape (..., band, y, x)
-    invalid : ndarray of bool, shape (..., y, x)
-
-    Returns
-    -------
-    dict of str to str
-    """
+    """Describe raw values (..., band, y, x) in one line, for a report."""
     valid = np.moveaxis(values, -3, -1)[~invalid]
     share = 1 - np.count_nonzero(invalid) / invalid.size
     if not valid.size:

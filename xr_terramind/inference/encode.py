@@ -15,7 +15,7 @@ import numpy as np
 from xr_terramind.blocks.windows import AxisBlock, Span
 from xr_terramind.cube.bands import invalid_pixels
 from xr_terramind.cube.report import InputReport
-from xr_terramind.cube.values import thin, value_issues
+from xr_terramind.cube.values import sample_values, value_issues
 from xr_terramind.errors import TerraMindWarning
 from xr_terramind.inference.engines.pytorch import device_dtype
 from xr_terramind.inference.engines.streams import Waiting
@@ -270,7 +270,7 @@ _warned: set[tuple[str, str]] = set()
 
 def _check_values(pixels: np.ndarray, request: EncodeRequest, cube_name: str) -> None:
     modality = modality_of(request.modality)
-    values = thin(pixels)
+    values = sample_values(pixels)
     invalid = invalid_pixels(values, request.nodata, modality)
     issues = value_issues(values, invalid, modality)
     report = InputReport(tuple(issues), {})

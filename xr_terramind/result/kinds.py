@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import xarray as xr
 
 from xr_terramind.cube.bands import arrange_bands
-from xr_terramind.cube.dims import as_dataarray, lone_band, name_band_dim, role_of
+from xr_terramind.cube.dims import add_band_dim, as_dataarray, name_band_dim, role_of
 from xr_terramind.errors import TerraMindError
 from xr_terramind.model.modalities import MODALITIES, Modality, modality_of
 from xr_terramind.options import setting
@@ -65,7 +65,7 @@ def _find_assumed(
     # image without bands is a DEM only for those who say so.
     try:
         array = as_dataarray(pixel)
-        array = name_band_dim(lone_band(array, modality) if lone else array)
+        array = name_band_dim(add_band_dim(array, modality) if lone else array)
         return arrange_bands(array, modality, pick=True)[2]
     except TerraMindError:
         return None
