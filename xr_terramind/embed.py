@@ -1,6 +1,6 @@
-"""The recipes, read this first: check and arrange the cube, plan windows, encode, label the grid."""
+"""The recipes, read this first: check and arrange a cube, plan windows, encode, label."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -79,7 +79,7 @@ def embed(
     Frozen({'feature': 192, 'y': 14, 'x': 14})
     """
     chosen = resolve_options(output=output, **options)
-    return _embed_arranged(_arrange(cube, chosen, tell=warn), chosen)
+    return _embed_arranged(_arrange(cube, chosen, tell=True), chosen)
 
 
 @show_options
@@ -184,15 +184,13 @@ def _arrange_bands(
     return arranged, names
 
 
-def _arrange(
-    cube: xr.DataArray | xr.Dataset, options: EmbedOptions, tell: Callable[[str], None] | None = None
-) -> Cube:
+def _arrange(cube: xr.DataArray | xr.Dataset, options: EmbedOptions, *, tell: bool = False) -> Cube:
     report, arranged = inspect_cube(
         cube, modality_of(options.modality), window_px=options.window_size, fit=options.fit
     )
     report.raise_for_errors()
     for issue in report.warnings if tell else ():
-        tell(issue.message)
+        warn(issue.message)
     assert arranged is not None  # a report without errors comes with a cube
     return arranged
 

@@ -5,11 +5,13 @@ from typing import Literal, NamedTuple
 import xarray as xr
 
 from xr_terramind.cube.bands import arrange_bands
-from xr_terramind.cube.dims import add_band_dim, as_dataarray, name_band_dim, role_of
+from xr_terramind.cube.dims import add_band_dim, as_dataarray, name_band_dim
 from xr_terramind.errors import TerraMindError
 from xr_terramind.model.modalities import MODALITIES, Modality, modality_of
 from xr_terramind.options import setting
 from xr_terramind.result.quantize import is_quantized
+
+_MOST_BANDS = 64
 
 Kind = Literal["cube", "grid", "pooled", "quantized", "map", "unknown"]
 
@@ -46,7 +48,7 @@ def _name_embedding(embedding: xr.DataArray) -> str:
 def _name_cube(obj: xr.DataArray | xr.Dataset) -> Named:
     wanted = modality_of(setting("modality", "S2L2A"))
     # One pixel says as much of bands as all do, and costs nothing where bands have to be stacked.
-    pixel = obj.isel({dim: slice(1) for dim in obj.dims if role_of(dim) != "band"})
+    pixel = obj.isel({dim: slice(1) for dim, size in obj.sizes.items() if size > _MOST_BANDS})
     for modality in (wanted, *(other for other in MODALITIES.values() if other != wanted)):
         assumed = _find_assumed(pixel, modality, lone=modality == wanted)
         if assumed is not None:
