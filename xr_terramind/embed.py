@@ -209,7 +209,7 @@ def _encode(
     cube: Cube, layout: Plan, request: EncodeRequest, options: EmbedOptions
 ) -> tuple[Any, Any]:
     # -> features ([time,] feature, y, x) and valid fraction ([time,] y, x), in NumPy or Dask
-    n_features = model_spec(request.model).dim
+    n_features = request.key.spec.dim
     encode = encode_resized if options.fit == "resize" else encode_block
     function = partial(check_and_encode, encode=encode, request=request)
     if cube.is_lazy:

@@ -46,22 +46,24 @@ def import_without_xarray_tools() -> None:
 
 def request_of(model: str, precision: str, device: str, batch_size: int):
     """Return what a worker needs to know, with random weights."""
-    from xr_terramind.inference.request import EncodeRequest
+    from xr_terramind.inference.request import EncodeRequest, EncoderKey, Input
+    from xr_terramind.model.modalities import MODALITIES
     from xr_terramind.model.specs import MODELS
     from xr_terramind.model.weights import locate
 
-    key = f"terramind_v1_{model}"
-    return EncodeRequest(
-        model=key,
-        modality="S2L2A",
-        weights=locate("random", MODELS[key]),
+    spec, modality = MODELS[f"terramind_v1_{model}"], MODALITIES["S2L2A"]
+    scaling = modality.scaling(spec, "zscore")
+    key = EncoderKey(
+        spec=spec,
+        modalities=(modality,),
+        scalings=(scaling,),
+        weights=locate("random", spec),
         engine="torch",
         device=device,
         precision=precision,
-        clip=(0.0, 10000.0),
-        nodata=(),
-        batch_size=batch_size,
     )
+    source = Input(modality=modality, scaling=scaling, clip=modality.clip)
+    return EncodeRequest(key=key, inputs=(source,), batch_size=batch_size)
 
 
 def window_flop(model: str) -> float:
@@ -110,7 +112,7 @@ def encoder_rate(request, device: str) -> float:
     """Return windows a second of the encoder alone."""
     from xr_terramind.inference.loaded import runner_for
 
-    runner = runner_for(request)
+    runner = runner_for(request.key)
     images = torch.randn(request.batch_size, 12, 224, 224, device=device).to(runner.dtype)
 
     def encode() -> None:
@@ -134,7 +136,7 @@ def upload_seconds(request, device: str, n_windows: int) -> float:
     """Return how long the raw windows alone take to the device."""
     from xr_terramind.inference.loaded import runner_for
 
-    streams = runner_for(request).streams
+    streams = runner_for(request.key).streams
     buffer = streams.host_buffer((request.batch_size, 12, 224, 224), np.dtype(np.uint16))
     buffer[:] = random_pixels(buffer.shape)
     n_batches = max(1, n_windows // request.batch_size)
@@ -152,7 +154,6 @@ def tile_seconds(request, edge_px: int, n_threads: int) -> float:
     from xr_terramind.blocks.graph import map_blocks
     from xr_terramind.blocks.plan import plan_windows
     from xr_terramind.inference.encode import encode_block
-    from xr_terramind.model.specs import MODELS
 
     cube = da.from_array(random_pixels((1, 12, edge_px, edge_px)), chunks=(1, 12, 1120, 1120))
     plan = plan_windows((1, edge_px, edge_px), window_px=224, overlap_px=0, pixel_bytes=24)
@@ -160,7 +161,7 @@ def tile_seconds(request, edge_px: int, n_threads: int) -> float:
         cube,
         plan,
         partial(encode_block, request=request),
-        n_features=MODELS[request.model].dim,
+        n_features=request.key.spec.dim,
         name="tile",
     )
 
@@ -168,7 +169,7 @@ def tile_seconds(request, edge_px: int, n_threads: int) -> float:
         # Blocks are let go as they are done: the tile's tokens are not what is measured.
         features.map_blocks(lambda block: block[:, :1, :1, :1]).compute(num_workers=n_threads)
 
-    return seconds(embed, request.device)
+    return seconds(embed, request.key.device)
 
 
 def random_pixels(shape: Sequence[int]) -> np.ndarray:
@@ -184,13 +185,9 @@ def terratorch_like_rate(model: str, device: str, batch_size: int) -> float:
     """
     from xr_terramind.model.encoder import Attention
     from xr_terramind.model.load import load_encoder
-    from xr_terramind.model.modalities import modality_of
-    from xr_terramind.model.specs import model_spec
 
-    request = request_of(model, "float32", device, batch_size)
-    encoder = load_encoder(
-        model_spec(request.model), modality_of(request.modality), request.weights
-    ).to(device)
+    key = request_of(model, "float32", device, batch_size).key
+    encoder = load_encoder(key.spec, key.modalities[0], key.weights).to(device)
     fused = Attention.forward
     images = torch.randn(batch_size, 12, 224, 224, device=device)
 

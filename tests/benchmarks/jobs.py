@@ -42,6 +42,22 @@ def write_weights(folder: Path, key: str = SMALL) -> Path:
     return path
 
 
+def request_of(weights: str, normalize: str = "zscore"):
+    """Return what a worker needs to know to run the small model as the pipeline does."""
+    from xr_terramind.inference.request import EncodeRequest, EncoderKey, Input
+    from xr_terramind.model.modalities import MODALITIES
+    from xr_terramind.model.specs import MODELS
+    from xr_terramind.model.weights import locate
+
+    spec, modality = MODELS[SMALL], MODALITIES["S2L2A"]
+    scaling = modality.scaling(spec, normalize)
+    clip = modality.clip if normalize == "zscore" else None
+    found = locate(weights, spec)
+    key = EncoderKey(spec=spec, modalities=(modality,), scalings=(scaling,), weights=found)
+    source = Input(modality=modality, scaling=scaling, clip=clip)
+    return EncodeRequest(key=key, inputs=(source,))
+
+
 def terratorch_model(weights: str, key: str = SMALL):
     """Build TerraTorch's model as its documentation does."""
     from terratorch.registry import BACKBONE_REGISTRY

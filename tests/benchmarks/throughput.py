@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from figures import Figure, Report, print_report
-from jobs import SMALL, normalised, own_folder, terratorch_model
+from jobs import SMALL, normalised, own_folder, request_of, terratorch_model
 from measure import Run, as_table, in_turns, median, most_others, run_once
 
 ENGINE_GOAL = 1.5
@@ -52,16 +52,12 @@ def engine(weights: str, passes: int) -> float:
 
     import xr_terramind as xtm
     from xr_terramind.inference.loaded import runner_for
-    from xr_terramind.inference.request import EncodeRequest
-    from xr_terramind.model.specs import MODELS
-    from xr_terramind.model.weights import locate
 
-    found = locate(weights, MODELS[SMALL])
-    request = EncodeRequest(model=SMALL, modality="S2L2A", weights=found, clip=(0.0, 10000.0))
+    request = request_of(weights)
     scene = xtm.sample_scene(size_px=224 * SIDE).values.astype(np.float32)
     windows = scene.reshape(12, SIDE, 224, SIDE, 224).transpose(1, 3, 0, 2, 4)
     batches = np.split(np.ascontiguousarray(windows.reshape(-1, 12, 224, 224)), 4)
-    runner = runner_for(request)
+    runner = runner_for(request.key)
     return _rate(lambda: [runner.encode(batch, None, request) for batch in batches], passes)
 
 

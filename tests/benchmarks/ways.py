@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from jobs import SMALL, own_folder, terratorch_model
+from jobs import SMALL, own_folder, request_of, terratorch_model
 from measure import in_turns, median, most_others, print_machine, print_table, run_once
 
 N_WINDOWS = 9
@@ -47,13 +47,9 @@ def openvino(encoder: Any, images: Any, weights: str) -> Forward:
 
     from xr_terramind.inference.device import Runtime
     from xr_terramind.inference.engines.openvino import OpenVinoRunner
-    from xr_terramind.inference.request import EncodeRequest
-    from xr_terramind.model.specs import MODELS
-    from xr_terramind.model.weights import locate
 
-    found = locate(weights, MODELS[SMALL])
-    request = EncodeRequest(model=SMALL, modality="S2L2A", weights=found, normalize="none")
-    runner = OpenVinoRunner(request, Runtime("openvino", "cpu", "float32"), 0)
+    request = request_of(weights, normalize="none")
+    runner = OpenVinoRunner(request.key, Runtime("openvino", "cpu", "float32"), 0)
     pixels, invalid = images.numpy(), np.zeros((N_WINDOWS, 224, 224), bool)
     return lambda: runner._infer(pixels, invalid, request).reshape(N_WINDOWS, 196, -1)
 

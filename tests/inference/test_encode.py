@@ -1,30 +1,24 @@
 """Running the model: runner once, batches that shrink, pixels as they come."""
 
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from dask.base import tokenize
 
 import xr_terramind as xtm
+from tests.support.requests import make_key, make_request
 from xr_terramind.inference import loaded
 from xr_terramind.inference.device import resolve_runtime
 from xr_terramind.inference.loaded import runner_for
-from xr_terramind.inference.request import EncodeRequest
 from xr_terramind.inference.resize import footprint_share
 from xr_terramind.model import load
 from xr_terramind.model.modalities import MODALITIES
-from xr_terramind.model.specs import MODELS
-from xr_terramind.model.weights import locate
 
 QUICK = {"model": "terramind_v1_tiny", "weights": "random"}
-
-
-def request(**changes) -> EncodeRequest:
-    weights = locate("random", MODELS["terramind_v1_tiny"])
-    base = {"model": "terramind_v1_tiny", "modality": "S2L2A", "weights": weights}
-    return EncodeRequest(**{**base, **changes})
 
 
 @pytest.fixture
@@ -44,19 +38,34 @@ def test_one_load_under_many_threads(monkeypatch, fresh_cache):
 
     monkeypatch.setattr(load, "read_weights", counted)
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda _: runner_for(request(engine="torch")), range(32)))
+        found = list(threads.map(lambda _: runner_for(make_key(engine="torch")), range(32)))
     assert len(loads) == 1
     assert all(one is found[0] for one in found)
 
 
 def test_cubes_that_differ_in_nodata_and_orientation_share_a_model(fresh_cache):
-    assert runner_for(request()) is runner_for(request(nodata=(-1.0,), flip_y=True, batch_size=3))
-    assert runner_for(request()) is not runner_for(request(layer=3))
+    loaded = [
+        runner_for(make_request(make_key(), nodata, flip_y=flip_y, batch_size=3).key)
+        for nodata in ((), (-1.0,))
+        for flip_y in (True, False)
+    ]
+    assert all(one is loaded[0] for one in loaded)
+    assert runner_for(make_key(layer=3)) is not loaded[0]
+    assert runner_for(make_key(normalize="raw")) is not loaded[0]
+
+
+def test_requests_are_values():
+    request = make_request(make_key(), (-1.0,))
+    copy = pickle.loads(pickle.dumps(request))
+    assert copy == request and hash(copy) == hash(request)
+    assert tokenize(copy, ensure_deterministic=True) == tokenize(request)
+    assert tokenize(request) != tokenize(make_request(make_key()))
+    assert len(pickle.dumps(request)) < 4000
 
 
 def scarce_memory(monkeypatch, most: int, error: Exception) -> list[int]:
     """Let the tiny model fail on batches larger than `most`; return the sizes that it saw."""
-    runner = runner_for(request(device="cpu", precision="float32", engine="torch"))
+    runner = runner_for(make_key(device="cpu", precision="float32", engine="torch"))
     runner.batch_limit = None
     encode, seen = runner.encoder, []
 

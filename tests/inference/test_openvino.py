@@ -22,15 +22,14 @@ from tests.model.test_weights import NORM, make_state, save
 from tests.parity.test_terratorch import TOLERANCE, build, difference, reference
 from tests.parity.test_terratorch import save as save_model
 from tests.support.cubes import embed, image, scene
+from tests.support.requests import make_key, make_request
 from xr_terramind.inference import device, loaded
 from xr_terramind.inference.device import resolve_runtime
 from xr_terramind.inference.engines import cache
 from xr_terramind.inference.engines import openvino as engine
 from xr_terramind.inference.loaded import runner_for
-from xr_terramind.inference.request import EncodeRequest
 from xr_terramind.model.modalities import MODALITIES
 from xr_terramind.model.specs import MODELS
-from xr_terramind.model.weights import locate
 
 TINY = "terramind_v1_tiny"
 
@@ -56,16 +55,7 @@ def entries(folder: Path) -> list[Path]:
     return sorted(folder.glob("openvino/[!.]*"))
 
 
-def request(**changes) -> EncodeRequest:
-    base = {
-        "model": TINY,
-        "modality": "S2L2A",
-        "weights": locate("random", MODELS[TINY]),
-        "engine": "openvino",
-        "device": "cpu",
-        "precision": "float32",
-    }
-    return EncodeRequest(**{**base, **changes})
+KEY = make_key(engine="openvino", device="cpu", precision="float32")
 
 
 def pixels(modality: str, *shape_px: int) -> np.ndarray:
@@ -314,10 +304,10 @@ def test_batch_size_does_not_matter(sixteen_windows, batch_size):
 
 
 def test_results_are_not_overwritten_by_the_next_batch():
-    runner = runner_for(request())
+    runner = runner_for(KEY)
     windows = np.stack([pixels("S2L2A", 32, 32), 2 * pixels("S2L2A", 32, 32)])
     before = windows.copy()
-    chosen = request(window_px=32)
+    chosen = make_request(KEY, window_px=32)
     first, _ = runner.encode(windows[:1], None, chosen)
     kept = first.copy()
     second, _ = runner.encode(windows[1:], None, chosen)
@@ -349,7 +339,7 @@ def test_bfloat16_keeps_the_direction_of_every_token():
 
 def test_float32_is_float32_where_the_processor_would_rather_not():
     assert embed(scene(), engine="openvino").attrs["precision"] == "float32"
-    runner = runner_for(request())
+    runner = runner_for(KEY)
     compiled = runner._infer_request(224).get_compiled_model()
     assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
 
@@ -519,13 +509,13 @@ def test_a_file_replaced_after_planning_is_refused(tmp_path, own_cache):
 def threads_of_loaded() -> int:
     """Load the encoder as a task does, and ask OpenVINO how many threads it uses."""
     loaded._load_runner.cache_clear()
-    compiled = runner_for(request())._infer_request(224).get_compiled_model()
+    compiled = runner_for(KEY)._infer_request(224).get_compiled_model()
     return int(compiled.get_property("INFERENCE_NUM_THREADS"))
 
 
 def test_as_many_threads_as_the_runner_is_told():
     runtime = resolve_runtime("openvino", "cpu", "float32")
-    runner = engine.OpenVinoRunner(request(), runtime, 1)
+    runner = engine.OpenVinoRunner(KEY, runtime, 1)
     compiled = runner._infer_request(224).get_compiled_model()
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
 
@@ -588,7 +578,7 @@ def test_threads_that_ask_at_once_wait_for_one_conversion(monkeypatch, own_cache
 def scarce_memory(monkeypatch, most: int, error: Exception) -> list[int]:
     """Let the tiny model fail on batches larger than `most`; return the sizes that it saw."""
     loaded._load_runner.cache_clear()
-    runner = runner_for(request())
+    runner = runner_for(KEY)
     begin, seen = runner.begin, []
 
     def limited(raw, padding, chosen):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xr_terramind as xtm
+from tests.support.requests import make_key
 from xr_terramind.inference import encode, loaded
 from xr_terramind.inference.device import fastest_precision, resolve_runtime
 from xr_terramind.inference.engines import pytorch
@@ -17,9 +18,6 @@ from xr_terramind.inference.engines.cuda import FixedShapes, padded_size
 from xr_terramind.inference.engines.pytorch import TorchRunner, device_dtype
 from xr_terramind.inference.engines.streams import HostStreams
 from xr_terramind.inference.loaded import runner_for
-from xr_terramind.inference.request import EncodeRequest
-from xr_terramind.model.specs import MODELS
-from xr_terramind.model.weights import locate
 
 QUICK = {"model": "terramind_v1_tiny", "weights": "random", "engine": "torch", "device": "cpu"}
 
@@ -28,16 +26,7 @@ QUICK = {"model": "terramind_v1_tiny", "weights": "random", "engine": "torch", "
 def runner():
     """The tiny model in torch, runner afresh."""
     loaded._load_runner.cache_clear()
-    weights = locate("random", MODELS["terramind_v1_tiny"])
-    request = EncodeRequest(
-        model="terramind_v1_tiny",
-        modality="S2L2A",
-        weights=weights,
-        engine="torch",
-        device="cpu",
-        precision="float32",
-    )
-    yield runner_for(request)
+    yield runner_for(make_key(engine="torch", device="cpu", precision="float32"))
     loaded._load_runner.cache_clear()
 
 

@@ -8,8 +8,10 @@ import xarray as xr
 
 import xr_terramind as xtm
 from xr_terramind.model.encoder import TerraMindEncoder
+from xr_terramind.model.load import load_encoder
 from xr_terramind.model.modalities import MODALITIES
 from xr_terramind.model.specs import MODELS
+from xr_terramind.model.weights import locate
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TerraTorch's own, as it builds models
 
@@ -261,3 +263,20 @@ def test_lowered_float32_precision_is_left_alone_but_not_passed_over(registry, t
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_a_subset_of_bands_is_theirs(registry, tmp_path):
+    key, modality = "terramind_v1_tiny", MODALITIES["S2L2A"].subset(["B2", "B4", "B8A", "B12"])
+    weights = save(build(registry, key, "S2L2A"), tmp_path)
+    theirs = registry.build(
+        key,
+        modalities=["S2L2A"],
+        bands={"S2L2A": list(modality.bands_terramind)},
+        ckpt_path=weights,
+    ).eval()
+    pixels = torch.randn(2, 4, 224, 224, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        expected = theirs({"S2L2A": pixels})[-1]
+        ours = load_encoder(MODELS[key], modality, locate(weights, MODELS[key]))(pixels)
+    assert float(expected.abs().max()) > 0.5
+    torch.testing.assert_close(ours, expected, atol=TOLERANCE, rtol=0)

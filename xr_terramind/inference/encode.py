@@ -25,8 +25,7 @@ from xr_terramind.inference.loaded import (
     runner_for,
     to_model_thread,
 )
-from xr_terramind.inference.request import EncodeRequest
-from xr_terramind.model.modalities import modality_of
+from xr_terramind.inference.request import EncodeRequest, Input
 
 
 class _Window(NamedTuple):
@@ -54,7 +53,7 @@ def encode_block(
         One vector a patch (or a window, where the request pools). The last feature is the valid
         fraction; cells without enough of it hold NaN in all others.
     """
-    runner = runner_for(request)
+    runner = runner_for(request.key)
     out_shape = (rows.out_stop - rows.out_start, cols.out_stop - cols.out_start)
     out = np.full((len(pixels), runner.spec.dim + 1, *out_shape), np.nan, np.float32)
     for batch, tokens, valid in _encoded(runner, pixels, rows, cols, request):
@@ -260,19 +259,19 @@ def check_and_encode(
     ValueRangeError
         For 0-1 reflectance or linear backscatter, where values are to be z-scored.
     """
-    if request.normalize == "zscore":  # who scales pixels by hand needs no unit checked
-        _check_values(pixels, request, cube_name)
+    for source in request.inputs:
+        if not source.scaling.is_identity:  # who scales pixels by hand needs no unit checked
+            _check_values(pixels, source, cube_name)
     return encode(pixels, rows, cols, request)
 
 
 _warned: set[tuple[str, str]] = set()
 
 
-def _check_values(pixels: np.ndarray, request: EncodeRequest, cube_name: str) -> None:
-    modality = modality_of(request.modality)
+def _check_values(pixels: np.ndarray, source: Input, cube_name: str) -> None:
     values = sample_values(pixels)
-    invalid = invalid_pixels(values, request.nodata, modality)
-    issues = value_issues(values, invalid, modality)
+    invalid = invalid_pixels(values, source.nodata, source.modality)
+    issues = value_issues(values, invalid, source.modality)
     report = InputReport(tuple(issues), {})
     report.raise_for_errors()
     for issue in report.warnings:

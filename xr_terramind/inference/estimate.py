@@ -182,7 +182,7 @@ def _worker_bytes(cube: Cube, plan: Plan, spec: ModelSpec, options: EmbedOptions
 def _windows_per_s(cube: Cube, options: EmbedOptions) -> float:
     # Speed does not depend on the weights: random ones need no download.
     request = make_request(cube, replace(options, weights="random"))
-    runner = runner_for(request)
+    runner = runner_for(request.key)
     shape = (len(cube.modality.bands), options.window_size, options.window_size)
     windows = np.ones((runner.batch_size(request), *shape), cube.data.dtype)
     in_model_thread(runner.encode, windows[:1], None, request)  # the first is slower

@@ -14,7 +14,7 @@ from xr_terramind.errors import EngineError, explain
 from xr_terramind.inference.device import resolve_runtime
 from xr_terramind.inference.engines.pytorch import TorchRunner
 from xr_terramind.inference.engines.streams import Streams, Waiting
-from xr_terramind.inference.request import EncodeRequest
+from xr_terramind.inference.request import EncodeRequest, EncoderKey
 from xr_terramind.model.specs import ModelSpec
 
 T = TypeVar("T")
@@ -114,34 +114,14 @@ def _run(n_threads: int, function: Callable[..., T], *arguments: Any) -> T:
     return function(*arguments)
 
 
-def runner_for(request: EncodeRequest) -> Runner:
-    """Return the loaded encoder; threads that ask at once wait for one load.
-
-    Parameters
-    ----------
-    request : EncodeRequest
-
-    Returns
-    -------
-    Runner
-    """
-    # Only what makes another model is part of the key; cubes differ in nodata and orientation.
-    key = EncodeRequest(
-        model=request.model,
-        modality=request.modality,
-        weights=request.weights,
-        layer=request.layer,
-        engine=request.engine,
-        device=request.device,
-        precision=request.precision,
-        normalize=request.normalize,
-    )
+def runner_for(key: EncoderKey) -> Runner:
+    """Return the loaded encoder; threads that ask at once wait for one load."""
     with _loading:
         return _load_runner(key)
 
 
 @lru_cache(maxsize=4)
-def _load_runner(key: EncodeRequest) -> Runner:
+def _load_runner(key: EncoderKey) -> Runner:
     runtime = resolve_runtime(key.engine, key.device, key.precision)
     if runtime.engine == "openvino":
         from xr_terramind.inference.engines.openvino import OpenVinoRunner

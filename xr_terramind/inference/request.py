@@ -1,19 +1,53 @@
-"""What a worker needs to know to encode a block, without the model itself."""
+"""What a worker needs to know to encode a block, without the model itself.
+
+Requests carry objects, never names to be looked up again, so that a worker needs no table: a subset
+of bands is in none.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from xr_terramind.blocks.plan import Plan, plan_resize, plan_windows
 from xr_terramind.inference.device import Runtime, resolve_runtime
-from xr_terramind.model.hub import download
 from xr_terramind.model.load import verify_weights
-from xr_terramind.model.modalities import modality_of
-from xr_terramind.model.specs import model_spec
-from xr_terramind.model.weights import WeightsRef, locate
+from xr_terramind.model.modalities import Modality, Scaling
+from xr_terramind.model.specs import ModelSpec, model_spec
+from xr_terramind.model.weights import WeightsRef, locate, resolve_weights
 
 if TYPE_CHECKING:  # a worker, and a machine without xarray, need none of it
     from xr_terramind.cube.arrange import Cube
     from xr_terramind.options import EmbedOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderKey:
+    """What makes another loaded model: equal keys share one.
+
+    `engine`, `device` and ``precision="auto"`` are resolved on the machine that encodes. Scalings
+    are part of the key because a converted model holds them.
+    """
+
+    spec: ModelSpec
+    modalities: tuple[Modality, ...]
+    scalings: tuple[Scaling, ...]
+    weights: WeightsRef
+    layer: int = -1
+    engine: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One image that enters the encoder: what its bands are, and how to read its raw values.
+
+    `clip` is the range that values are clipped to; `nodata` the values that stand for no data.
+    """
+
+    modality: Modality
+    scaling: Scaling
+    clip: tuple[float, float] | None = None
+    nodata: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,35 +56,21 @@ class EncodeRequest:
 
     Attributes
     ----------
-    model, modality : str
-    weights : WeightsRef
-    layer : int
-    engine, device, precision : str
-        ``"auto"`` is settled on the machine that encodes.
-    normalize : str
-    clip : tuple of float or None
-    nodata : tuple of float
-        Raw values that stand for no data.
+    key : EncoderKey
+    inputs : tuple of Input
+        One for each of the key's modalities, in their order; so far there is one.
     window_px : int
     batch_size : int or "auto"
     min_valid_fraction : float
     pooling : {"mean", "max"} or None
-        None returns a vector a patch, otherwise one a window.
+        None returns one vector per patch, otherwise one per window.
     flip_y, flip_x : bool
         The cube's first row lies south, its first column east: windows are turned north up for
         the model, and their tokens back.
     """
 
-    model: str
-    modality: str
-    weights: WeightsRef
-    layer: int = -1
-    engine: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
-    normalize: str = "zscore"
-    clip: tuple[float, float] | None = None
-    nodata: tuple[float, ...] = ()
+    key: EncoderKey
+    inputs: tuple[Input, ...]
     window_px: int = 224
     batch_size: int | Literal["auto"] = "auto"
     min_valid_fraction: float = 0.0
@@ -82,30 +102,33 @@ def make_request(cube: "Cube", options: "EmbedOptions") -> EncodeRequest:
     WeightsError, EngineError
         For weights and devices that are not there.
     """
-    spec = model_spec(options.model)
+    spec, modality = model_spec(options.model), cube.modality
     weights = locate(options.weights, spec)
-    if weights.kind == "hub" and not weights.sha256 and not cube.is_lazy:
-        download(spec)
-        weights = locate(options.weights, spec)
-    if weights.kind == "file" and cube.is_lazy:  # otherwise the model is loaded at once anyway
-        verify_weights(spec, modality_of(options.modality), weights)
+    if not cube.is_lazy:
+        weights = resolve_weights(weights, spec)
+    elif weights.kind == "file":  # otherwise the model is loaded at once anyway
+        verify_weights(spec, modality, weights)
     runtime = Runtime(options.engine, options.device, options.precision)
     if not cube.is_lazy:
         runtime = resolve_runtime(*runtime)
     elif options.device not in ("auto", "cpu"):
         # Only refuses: a lazy cube may be computed elsewhere, and "auto" stays so until then.
         resolve_runtime(*runtime)
+    scaling = modality.scaling(spec, options.normalize)
     return EncodeRequest(
-        model=options.model,
-        modality=options.modality,
-        weights=weights,
-        layer=options.layer,
-        engine=runtime.engine,
-        device=runtime.device,
-        precision=runtime.precision,
-        normalize=options.normalize,
-        clip=options.clip_range,
-        nodata=cube.nodata,
+        key=EncoderKey(
+            spec=spec,
+            modalities=(modality,),
+            scalings=(scaling,),
+            weights=weights,
+            layer=options.layer,
+            engine=runtime.engine,
+            device=runtime.device,
+            precision=runtime.precision,
+        ),
+        inputs=(
+            Input(modality=modality, scaling=scaling, clip=options.clip_range, nodata=cube.nodata),
+        ),
         window_px=options.window_size,
         batch_size=options.batch_size,
         min_valid_fraction=options.min_valid_fraction,

@@ -29,7 +29,7 @@ def encode_resized(
     ndarray of float32, shape (time, feature + 1, y, x)
         As `encode_block`; the valid fraction is that of each patch's footprint in the source.
     """
-    runner = runner_for(request)
+    runner = runner_for(request.key)
     return np.stack([in_model_thread(_encode_date, runner, date, request) for date in pixels])
 
 

@@ -26,9 +26,20 @@ def build_encoder(spec: ModelSpec, modality: Modality) -> "TerraMindEncoder":
 def read_state(
     spec: ModelSpec, modality: Modality, weights: WeightsRef
 ) -> dict[str, "torch.Tensor"]:
-    """Read exactly the encoder's keys; see `xr_terramind.model.weights.read_weights`."""
-    state = build_encoder(spec, modality).state_dict()
-    return read_weights(weights, spec, {key: tuple(value.shape) for key, value in state.items()})
+    """Read exactly the encoder's keys; see `xr_terramind.model.weights.read_weights`.
+
+    A file holds the projection of all bands. Of a subset of bands it is verified whole, and the
+    columns of the others are left out, which is as if those bands stood at the pretraining mean.
+    """
+    full = modality.full or modality
+    shapes = build_encoder(spec, full).state_dict()
+    state = read_weights(weights, spec, {key: tuple(value.shape) for key, value in shapes.items()})
+    if modality.full is not None:
+        key = f"encoder_embeddings.{modality.embedding}.proj.weight"
+        # Patches are flattened as (row, column, band); see `encoder.cut_patches`.
+        columns = state[key].reshape(spec.dim, -1, len(full.bands))
+        state[key] = columns[..., list(modality.positions)].reshape(spec.dim, -1)
+    return state
 
 
 @lru_cache(maxsize=16)

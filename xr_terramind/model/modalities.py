@@ -7,13 +7,31 @@ Band orders, means and standard deviations are those of TerraTorch 1.2.11
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from xr_terramind.errors import BandError, did_you_mean, explain
+from xr_terramind.errors import BandError, EngineError, did_you_mean, explain
+from xr_terramind.model.specs import ModelSpec
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]  # (mean, std), one number a band
+
+
+class Scaling(NamedTuple):
+    """How raw values enter the encoder, band by band: (value - mean) / std, and what fills holes.
+
+    `fill` is in raw values: the mean of pretraining, whatever `mean` is.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fill: tuple[float, ...]
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether values enter as they are."""
+        return not any(self.mean) and set(self.std) == {1.0}
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,8 @@ class Modality:
         Unit of the raw values.
     statistics : dict
         Version (``"v1"``, ``"v01"``) -> (mean, standard deviation) of each band.
+    full : Modality or None
+        Of a subset of bands: the modality with all of them.
     """
 
     name: str
@@ -43,6 +63,7 @@ class Modality:
     clip: tuple[float, float] | None
     unit: str
     statistics: dict[str, Statistics] = field(hash=False)
+    full: "Modality | None" = None
 
     @property
     def is_sentinel2(self) -> bool:
@@ -53,6 +74,71 @@ class Modality:
     def is_sentinel1(self) -> bool:
         """Whether values are Sentinel-1 backscatter in dB."""
         return self.name in ("S1GRD", "S1RTC")
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Where the bands stand among those of the full modality."""
+        return tuple((self.full or self).bands.index(band) for band in self.bands)
+
+    def subset(self, bands: Sequence[str]) -> "Modality":
+        """Keep some of the bands, in the model's order whatever the order given.
+
+        Raises
+        ------
+        BandError
+            For a band that is not the modality's, and for none at all.
+        """
+        unknown = [str(band) for band in bands if band not in self.bands]
+        if unknown or not len(bands):
+            raise BandError(
+                explain(
+                    f"the bands {', '.join(unknown) or 'of an empty list'}",
+                    f"some of {', '.join(self.bands)} of {self.name}",
+                    "Name at least one of them.",
+                )
+            )
+        positions = [i for i, band in enumerate(self.bands) if band in bands]
+        if len(positions) == len(self.bands):
+            return self
+
+        def pick(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(values[i] for i in positions)
+
+        return replace(
+            self,
+            bands=pick(self.bands),
+            bands_terramind=pick(self.bands_terramind),
+            statistics={
+                version: (pick(mean), pick(std)) for version, (mean, std) in self.statistics.items()
+            },
+            full=self.full or self,
+        )
+
+    def scaling(self, spec: ModelSpec, normalize: str) -> Scaling:
+        """Return what a model's pixels are scaled and filled with.
+
+        Parameters
+        ----------
+        spec : ModelSpec
+        normalize : {"zscore", "raw", "none"}
+
+        Raises
+        ------
+        EngineError
+            Where the model was not pretrained on the modality and values are to be z-scored.
+        """
+        fill = self.statistics.get(spec.statistics, self.statistics["v1"])[0]
+        if normalize != "zscore":
+            return Scaling((0.0,) * len(self.bands), (1.0,) * len(self.bands), fill)
+        if spec.statistics not in self.statistics:
+            raise EngineError(
+                explain(
+                    f"model={spec.key!r} with modality={self.name!r}",
+                    "S2L2A: version 0.1 was pretrained on no other raw modality",
+                    "Use a terramind_v1 model, or normalize='raw' with values that you scaled.",
+                )
+            )
+        return Scaling(*self.statistics[spec.statistics], fill)
 
 
 def band_labels(names: Sequence[str]) -> np.ndarray:

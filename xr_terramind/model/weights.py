@@ -100,6 +100,13 @@ def locate(weights: str, spec: ModelSpec) -> WeightsRef:
     return WeightsRef("file", str(path.resolve()), sha256)
 
 
+def resolve_weights(ref: WeightsRef, spec: ModelSpec) -> WeightsRef:
+    """Download a hub file that was not on this machine yet, so that its hash is known."""
+    if ref.kind != "hub" or ref.sha256:
+        return ref
+    return WeightsRef("hub", sha256=sha256_of(download(spec)))
+
+
 def read_weights(ref: WeightsRef, spec: ModelSpec, shapes: Shapes) -> dict[str, "torch.Tensor"]:
     """Read a complete, verified encoder state dict in float32.
 

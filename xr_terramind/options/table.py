@@ -10,7 +10,6 @@ from xr_terramind.blocks.windows import check_window
 from xr_terramind.errors import EngineError, GridError, did_you_mean, explain
 from xr_terramind.model.modalities import modality_of
 from xr_terramind.model.specs import PRETRAINING_PX, model_spec
-from xr_terramind.model.statistics import statistics
 
 # fmt: off
 Model = Literal["terramind_v1_tiny", "terramind_v1_small", "terramind_v1_base",
@@ -252,7 +251,7 @@ def check_together(options: EmbedOptions) -> None:
         remedy = "-1 is the last layer, through the final norm."
         raise _refuse("layer", options.layer, expected, remedy)
     # Refuses a modality that the model was not pretrained on.
-    statistics(model_spec(options.model), modality_of(options.modality), options.normalize)
+    modality_of(options.modality).scaling(model_spec(options.model), options.normalize)
     if options.fit == "resize" and options.overlap:
         found = f"overlap={options.overlap} with fit='resize'"
         expected = "no overlap, as the whole extent is one window"

@@ -26,9 +26,8 @@ from xr_terramind.errors import (
     explain,
 )
 from xr_terramind.inference.device import Runtime, resolve_runtime
-from xr_terramind.model.hub import download
 from xr_terramind.model.specs import model_spec
-from xr_terramind.model.weights import locate
+from xr_terramind.model.weights import WeightsRef, resolve_weights
 from xr_terramind.result.grid import with_own_transform
 from xr_terramind.result.quantize import dequantize, is_quantized, quantize
 from xr_terramind.storage.geoemb import geoemb_attrs
@@ -167,8 +166,7 @@ def _settled(embedding: xr.DataArray) -> xr.DataArray:
     attrs = dict(embedding.attrs)
     if attrs["weights"] == "pretrained" and not attrs["weights_sha256"]:
         spec = model_spec(attrs["model_key"])
-        download(spec)
-        attrs["weights_sha256"] = locate("pretrained", spec).sha256
+        attrs["weights_sha256"] = resolve_weights(WeightsRef("hub"), spec).sha256
     asked = Runtime(attrs["engine"], attrs["device"], attrs["precision"])
     if "auto" in asked:
         # Where blocks will be computed: on a cluster, that is not here, and not on every worker.

@@ -20,13 +20,10 @@ from xr_terramind.inference.device import Runtime, import_openvino
 from xr_terramind.inference.engines.cache import kept
 from xr_terramind.inference.engines.pytorch import TorchRunner, torch_ready
 from xr_terramind.inference.engines.streams import HostStreams, Waiting
-from xr_terramind.inference.request import EncodeRequest
-from xr_terramind.model.hub import download
+from xr_terramind.inference.request import EncodeRequest, EncoderKey
 from xr_terramind.model.load import load_encoder
-from xr_terramind.model.modalities import modality_of
-from xr_terramind.model.specs import PATCH_PX, model_spec
-from xr_terramind.model.statistics import band_means, statistics
-from xr_terramind.model.weights import sha256_of
+from xr_terramind.model.specs import PATCH_PX
+from xr_terramind.model.weights import resolve_weights
 
 if TYPE_CHECKING:
     import torch
@@ -42,23 +39,22 @@ class OpenVinoRunner(TorchRunner):
 
     Parameters
     ----------
-    request : EncodeRequest
-        Only what concerns the model is kept.
+    key : EncoderKey
     runtime : Runtime
         What ``"auto"`` became.
     n_threads : int
         Threads of the Dask worker around it; 0 leaves the number to OpenVINO.
     """
 
-    def __init__(self, request: EncodeRequest, runtime: Runtime, n_threads: int) -> None:
-        self.spec = model_spec(request.model)
-        self.modality = modality_of(request.modality)
+    def __init__(self, key: EncoderKey, runtime: Runtime, n_threads: int) -> None:
+        self.spec = key.spec
+        (self.modality,) = key.modalities
         self.device = runtime.device
         self.precision = runtime.precision
         self.streams = HostStreams(runtime.device)
         self.slots = threading.BoundedSemaphore(self.streams.n_under_way)
         self.batch_limit = None
-        self._request = request
+        self.key = key
         self._n_threads = n_threads
         self._affordable: dict[int, int] = {}
         self._loaded: dict[int, Any] = {}
@@ -68,7 +64,7 @@ class OpenVinoRunner(TorchRunner):
         """Band means, shape (band, 1, 1)."""
         import torch
 
-        return torch.tensor(band_means(self.spec, self.modality))[:, None, None]
+        return torch.tensor(self.key.scalings[0].fill)[:, None, None]
 
     def begin(self, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest) -> Waiting:
         """Run one batch of windows; see `TorchRunner.begin`."""
@@ -79,7 +75,8 @@ class OpenVinoRunner(TorchRunner):
         self, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest
     ) -> tuple[np.ndarray, np.ndarray]:
         pixels = torch_ready(raw).astype(np.float32, copy=False)
-        invalid = invalid_pixels(pixels, request.nodata, self.modality)
+        (source,) = request.inputs
+        invalid = invalid_pixels(pixels, source.nodata, source.modality)
         if padding is not None:
             invalid |= padding
         n_windows, side = len(raw), request.window_px // PATCH_PX
@@ -103,7 +100,7 @@ class OpenVinoRunner(TorchRunner):
 
     def _infer(self, pixels: np.ndarray, invalid: np.ndarray, request: EncodeRequest) -> np.ndarray:
         # (window, band, y, x) -> (window, row, column, feature), both in the cube's orientation
-        low, high = request.clip or (-math.inf, math.inf)
+        low, high = request.inputs[0].clip or (-math.inf, math.inf)
         inputs = [np.flip(array, request.flips) for array in (pixels, invalid)]
         limits = [np.array(limit, np.float32) for limit in (low, high)]
         infer = self._infer_request(request.window_px)
@@ -123,7 +120,7 @@ class OpenVinoRunner(TorchRunner):
         folder = kept(
             "openvino",
             self._facts(window_px, openvino.__version__),
-            functools.partial(convert, self._request, window_px),
+            functools.partial(convert, self.key, window_px),
         )
         settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
@@ -136,22 +133,21 @@ class OpenVinoRunner(TorchRunner):
         return core.compile_model(folder / "encoder.xml", "CPU", settings).create_infer_request()
 
     def _facts(self, window_px: int, version: str) -> dict[str, str]:
-        request = self._request
-        sha256 = request.weights.sha256 or sha256_of(download(self.spec))
         return {
-            "model": request.model,
-            "modality": request.modality,
-            "layer": str(request.layer),
-            "normalize": request.normalize,
+            "model": self.spec.key,
+            "modality": self.modality.name,
+            "bands": ",".join(self.modality.bands),
+            "scaling": str(tuple(self.key.scalings[0])),
+            "layer": str(self.key.layer),
             "window_px": str(window_px),
-            "weights_sha256": sha256,
+            "weights_sha256": resolve_weights(self.key.weights, self.spec).sha256,
             "layout": LAYOUT,
             "xr_terramind": __version__,
             "openvino": version,
         }
 
 
-def convert(request: EncodeRequest, window_px: int, folder: Path) -> None:
+def convert(key: EncoderKey, window_px: int, folder: Path) -> None:
     """Convert an encoder with its normalisation, and write it.
 
     Inputs are raw pixels (window, band, y, x), invalid pixels (window, y, x), and the two limits of
@@ -160,7 +156,7 @@ def convert(request: EncodeRequest, window_px: int, folder: Path) -> None:
 
     Parameters
     ----------
-    request : EncodeRequest
+    key : EncoderKey
     window_px : int
         Edge of the windows; their number stays open.
     folder : Path
@@ -176,8 +172,8 @@ def convert(request: EncodeRequest, window_px: int, folder: Path) -> None:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    module = _pipeline(request)
-    n_bands = len(modality_of(request.modality).bands)
+    module = _pipeline(key)
+    n_bands = len(key.modalities[0].bands)
     shape = (n_bands, window_px, window_px)
     example = (
         torch.rand(2, *shape),
@@ -200,17 +196,11 @@ def convert(request: EncodeRequest, window_px: int, folder: Path) -> None:
         raise OSError(errno.ENOSPC, f"OpenVINO could not write its files: {error}") from error
 
 
-def _pipeline(request: EncodeRequest) -> "torch.nn.Module":
+def _pipeline(key: EncoderKey) -> "torch.nn.Module":
     import torch
 
-    spec, modality = model_spec(request.model), modality_of(request.modality)
-    encoder = load_encoder(spec, modality, request.weights)
-    means = band_means(spec, modality)
-
-    mean, std, fill = (
-        torch.tensor(numbers)[:, None, None]
-        for numbers in (*statistics(spec, modality, request.normalize), means)
-    )
+    encoder = load_encoder(key.spec, key.modalities[0], key.weights)
+    mean, std, fill = (torch.tensor(numbers)[:, None, None] for numbers in key.scalings[0])
 
     class Pipeline(torch.nn.Module):
         def __init__(self) -> None:
@@ -226,6 +216,6 @@ def _pipeline(request: EncodeRequest) -> "torch.nn.Module":
         ) -> torch.Tensor:
             clipped = torch.minimum(torch.maximum(raw, low), high)
             pixels = torch.where(invalid.unsqueeze(1), fill, clipped)
-            return self.encoder((pixels - mean) / std, request.layer)
+            return self.encoder((pixels - mean) / std, key.layer)
 
     return Pipeline().eval()

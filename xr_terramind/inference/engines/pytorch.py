@@ -9,11 +9,9 @@ import numpy as np
 from xr_terramind.cube.bands import invalid_pixels
 from xr_terramind.inference.device import Runtime, affordable_batch, warn_of_lowered_float32
 from xr_terramind.inference.engines.streams import Waiting, streams_for
-from xr_terramind.inference.request import EncodeRequest
+from xr_terramind.inference.request import EncodeRequest, EncoderKey
 from xr_terramind.model.load import load_encoder, read_state
-from xr_terramind.model.modalities import modality_of
-from xr_terramind.model.specs import PATCH_PX, model_spec
-from xr_terramind.model.statistics import band_means, statistics
+from xr_terramind.model.specs import PATCH_PX
 
 if TYPE_CHECKING:
     import torch
@@ -26,27 +24,23 @@ class TorchRunner:
 
     Parameters
     ----------
-    request : EncodeRequest
-        Only what concerns the model is kept.
+    key : EncoderKey
     runtime : Runtime
         What ``"auto"`` became.
     """
 
-    def __init__(self, request: EncodeRequest, runtime: Runtime) -> None:
+    def __init__(self, key: EncoderKey, runtime: Runtime) -> None:
         import torch
 
-        self.spec = model_spec(request.model)
-        self.modality = modality_of(request.modality)
+        self.spec = key.spec
+        (self.modality,) = key.modalities
         self.device = runtime.device
         self.dtype: torch.dtype = getattr(torch, runtime.precision)
         warn_of_lowered_float32(self.dtype)
-        mean, std = statistics(self.spec, self.modality, request.normalize)
-        fill = band_means(self.spec, self.modality)
         self.mean, self.std, self.fill = (  # each (band, 1, 1)
-            torch.tensor(numbers, device=self.device)[:, None, None]
-            for numbers in (mean, std, fill)
+            torch.tensor(numbers, device=self.device)[:, None, None] for numbers in key.scalings[0]
         )
-        self.encoder = _build_encoder(self, request, runtime.engine)
+        self.encoder = _build_encoder(self, key, runtime.engine)
         self.streams = streams_for(self.device)
         self.slots = threading.BoundedSemaphore(self.streams.n_under_way)
         self.batch_limit: int | None = None
@@ -95,11 +89,12 @@ class TorchRunner:
 
         # The copy is ours: what follows works in place, as fresh memory costs more than arithmetic.
         pixels = self.streams.upload(torch_ready(raw, self.device)).to(torch.float32, copy=True)
-        invalid = invalid_pixels(pixels, request.nodata, self.modality)
+        (source,) = request.inputs
+        invalid = invalid_pixels(pixels, source.nodata, source.modality)
         if padding is not None:
             invalid |= self.streams.upload(padding)
-        if request.clip is not None:
-            pixels.clamp_(*request.clip)
+        if source.clip is not None:
+            pixels.clamp_(*source.clip)
         # Where arrays are only enqueued, to ask what they hold would wait for them.
         if self._enqueues or invalid.any():
             pixels = torch.where(invalid.unsqueeze(-3), self.fill, pixels)
@@ -245,23 +240,23 @@ def device_dtype(dtype: np.dtype, device: str) -> np.dtype:
     return np.dtype(np.float32) if wide or odd else dtype.newbyteorder("=")
 
 
-def _build_encoder(runner: TorchRunner, request: EncodeRequest, engine: str) -> "Encoder":
+def _build_encoder(runner: TorchRunner, key: EncoderKey, engine: str) -> "Encoder":
     if engine == "terratorch":
         from xr_terramind.inference.engines.terratorch import build_terratorch
 
         return build_terratorch(
             runner.spec.key,
             runner.modality,
-            read_state(runner.spec, runner.modality, request.weights),
-            layer=request.layer,
+            read_state(runner.spec, runner.modality, key.weights),
+            layer=key.layer,
             device=runner.device,
             dtype=runner.dtype,
         )
-    encoder = load_encoder(runner.spec, runner.modality, request.weights)
+    encoder = load_encoder(runner.spec, runner.modality, key.weights)
     encoder = encoder.to(device=runner.device, dtype=runner.dtype)
 
     def encode(images: "torch.Tensor") -> "torch.Tensor":
-        return encoder(images, request.layer)
+        return encoder(images, key.layer)
 
     if runner.device.startswith("cuda"):
         from xr_terramind.inference.engines.cuda import FixedShapes
