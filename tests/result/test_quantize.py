@@ -20,6 +20,7 @@ from zarr.storage import MemoryStore
 
 import xr_terramind as xtm
 from tests.support.cubes import counted, embed, scene, sealed
+from xr_terramind.blocks import plan
 from xr_terramind.cli import commands
 
 MADE_BY = {"model_key": "terramind_v1_tiny", "bands": ["B1", "B2"], "overlap": 0}
@@ -29,7 +30,7 @@ SETTLED = {"engine", "device", "precision"}
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks():
     """Make one block of each window, on one thread of PyTorch, so that the last bits agree."""
-    plan, n_threads = xtm.plan, torch.get_num_threads()
+    n_threads = torch.get_num_threads()
     before = plan.MIN_BATCH, plan.MIN_BLOCKS, plan.WANTED_BLOCKS
     plan.MIN_BATCH, plan.MIN_BLOCKS, plan.WANTED_BLOCKS = 1, 1000, 1000
     torch.set_num_threads(1)
@@ -39,7 +40,7 @@ def small_blocks():
 
 
 def cube(n_times: int = 1) -> xr.DataArray:
-    """Four windows of 32 x 32 pixels a date, each a chunk and a block."""
+    """Four windows of 32 x 32 pixels per date, each a chunk and a block."""
     chunks = {"y": 32, "x": 32} | ({"time": 1} if n_times > 1 else {})
     return scene(64, 64, n_times).chunk(chunks)
 

@@ -54,33 +54,31 @@ class PixelGrid:
 def pixel_grid(array: xr.DataArray) -> PixelGrid:
     """Read the affine grid off the coordinates, or off the transform where there are none.
 
-    Parameters
-    ----------
-    array : xarray.DataArray
-        With dimensions ``y`` and ``x``.
-
-    Returns
-    -------
-    PixelGrid
-
     Raises
     ------
     GridError
         For uneven spacing, a rotated transform or a CRS that cannot be read.
     """
     crs = crs_of(array)
-    transform = _geo_transform(array)
+    transform = read_transform(array)
     x_hint = (transform.c + transform.a / 2, transform.a) if transform else None
     y_hint = (transform.f + transform.e / 2, transform.e) if transform else None
-    x0, dx = _axis(array, "x", x_hint)
-    y0, dy = _axis(array, "y", y_hint)
+    x0, dx = _read_axis(array, "x", x_hint)
+    y0, dy = _read_axis(array, "y", y_hint)
     # Coordinates 0, 1, 2, ... without a CRS are array indices, whose rows run downwards.
     counts = crs is None and (x0, dx, y0, dy) == (0.0, 1.0, 0.0, 1.0)
     return PixelGrid(x0, y0, dx, dy, crs, counts)
 
 
-def _geo_transform(array: xr.DataArray) -> Affine | None:
-    # Read by hand: rio.transform() also computes one from coordinates, which `_axis` checks first.
+def read_transform(array: xr.DataArray) -> Affine | None:
+    """Read the GeoTransform that GDAL keeps beside the CRS; None where there is none.
+
+    Raises
+    ------
+    GridError
+        For anything but six finite numbers, and for a rotated grid.
+    """
+    # Read by hand: rio.transform() also computes one from coordinates, which are checked first.
     mapping = array.coords.get(array.rio.grid_mapping)
     text = None if mapping is None else mapping.attrs.get("GeoTransform")
     if text is None:
@@ -109,7 +107,7 @@ def _geo_transform(array: xr.DataArray) -> Affine | None:
     return Affine(dx, 0, x_west, 0, dy, y_north)
 
 
-def _axis(
+def _read_axis(
     array: xr.DataArray, dim: str, from_transform: tuple[float, float] | None
 ) -> tuple[float, float]:
     size = array.sizes[dim]
@@ -126,7 +124,7 @@ def _axis(
         )
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
-        raise _uneven(dim, "some values are not finite")
+        raise _explain_uneven(dim, "some values are not finite")
     if size == 1:
         if from_transform:
             return float(values[0]), from_transform[1]
@@ -139,11 +137,11 @@ def _axis(
     step = float(values[-1] - values[0]) / (size - 1)
     off = np.abs(values - (values[0] + step * np.arange(size))).max()
     if not step or off > _IRREGULAR_PX * abs(step):
-        raise _uneven(dim, f"by up to {off:.3g}, at a mean step of {step:.3g}")
+        raise _explain_uneven(dim, f"by up to {off:.3g}, at a mean step of {step:.3g}")
     return float(values[0]), step
 
 
-def _uneven(dim: str, how: str) -> GridError:
+def _explain_uneven(dim: str, how: str) -> GridError:
     return GridError(
         explain(
             f"a coordinate {dim} that is unevenly spaced ({how})",
@@ -154,21 +152,7 @@ def _uneven(dim: str, how: str) -> GridError:
 
 
 def crs_of(array: xr.DataArray) -> CRS | None:
-    """Read the CRS as rioxarray does.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-
-    Returns
-    -------
-    rasterio.crs.CRS or None
-
-    Raises
-    ------
-    GridError
-        For a CRS that cannot be read.
-    """
+    """Read the CRS as rioxarray does; a `GridError` says where it cannot be read."""
     try:
         return array.rio.crs
     except (CRSError, ProjCRSError) as error:
@@ -182,19 +166,10 @@ def crs_of(array: xr.DataArray) -> CRS | None:
 
 
 def pixel_size_m(grid: PixelGrid, shape: tuple[int, int]) -> tuple[float, float] | None:
-    """Measure the centre pixel on the ground.
+    """Measure the centre pixel of a cube of `shape` (y, x) on the ground: (width_m, height_m).
 
-    Parameters
-    ----------
-    grid : PixelGrid
-    shape : tuple of int
-        (y, x) of the cube.
-
-    Returns
-    -------
-    (width_m, height_m) or None
-        Geodesic lengths on WGS 84, so that degrees and Web Mercator come out at the cube's
-        latitude; None without a CRS, or where the centre lies outside the CRS's domain.
+    Geodesic lengths on WGS 84, so that degrees and Web Mercator come out at the cube's latitude;
+    None without a CRS, or where the centre lies outside the CRS's domain.
     """
     if grid.crs is None:
         return None

@@ -22,19 +22,7 @@ _SOURCE_ATTRS = (
 def result_attrs(
     cube: Cube, options: EmbedOptions, request: EncodeRequest, plan: Plan
 ) -> dict[str, Any]:
-    """Describe an embedding: strings, numbers and lists of one type.
-
-    Parameters
-    ----------
-    cube : Cube
-    options : EmbedOptions
-    request : EncodeRequest
-    plan : Plan
-
-    Returns
-    -------
-    dict
-    """
+    """Describe an embedding: strings, numbers and lists of one type."""
     return {
         "model": "terramind",
         "model_key": options.model,
@@ -68,17 +56,9 @@ def result_attrs(
 
 
 def source_attrs(data: xr.DataArray) -> dict[str, Any]:
-    """Carry over what the cube says of its source.
+    """Carry over what the cube says of its source, where it is a string or a number.
 
-    Parameters
-    ----------
-    data : xarray.DataArray
-
-    Returns
-    -------
-    dict
-        The known attributes that are strings or numbers; the dates of a time coordinate where
-        ``temporal_start`` and ``temporal_end`` are not among them.
+    A time coordinate gives ``temporal_start`` and ``temporal_end`` where no attribute does.
     """
     found: dict[str, Any] = {}
     if "time" in data.coords and np.issubdtype(data.coords["time"].dtype, np.datetime64):

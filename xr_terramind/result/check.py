@@ -1,49 +1,135 @@
-"""Refuse what is no embedding, in one place."""
+"""Refuse what is no embedding, in one place: each check says found, expected and remedy."""
 
 from typing import Any
 
 import xarray as xr
 
 from xr_terramind.errors import GridError, explain
+from xr_terramind.result.cells import cell_borders, is_even, read_centres
+
+_IMAGE = "a map (y, x), or one with bands: an embedding (feature, y, x) or colours (y, x, rgb)"
 
 
-def check_grid(embedding: Any, *, with_crs: bool = False) -> None:
-    """Refuse what is no grid of vectors.
-
-    Parameters
-    ----------
-    embedding : object
-    with_crs : bool, default False
-        Ask for a CRS, too.
-
-    Raises
-    ------
-    GridError
-        For anything but floats with the dims feature, y and x.
-    """
-    is_array = isinstance(embedding, xr.DataArray)
-    if not is_array or not {"feature", "y", "x"} <= set(embedding.dims):
-        dims = f"dimensions {tuple(getattr(embedding, 'dims', ()))}"
-        raise GridError(
-            explain(
-                dims if is_array else f"a {type(embedding).__name__} with {dims}",
-                "an embedding with feature, y and x",
-                "Use embed(output='grid') or embed(output='windows').",
-            )
-        )
+def check_vectors(embedding: Any) -> None:
+    """Refuse what is no array of floats with a dimension ``feature``."""
+    _check_dims(embedding, {"feature"}, "an embedding with feature")
     if embedding.dtype.kind != "f":
         raise GridError(
             explain(
                 f"an embedding of {embedding.dtype}",
-                "floats",
-                "Turn int8 into floats first, with ds.terramind.dequantize().",
+                "an embedding of floats",
+                "Turn int8 into floats first, with ds.terramind.dequantize(); "
+                "to_zarr(..., dtype='int8') packs them again.",
             )
         )
-    if with_crs and embedding.rio.crs is None:
+    if not embedding.sizes["feature"]:
         raise GridError(
             explain(
-                "an embedding without a CRS",
-                "one that says where its patches lie",
-                "Write it with embedding.rio.write_crs(...).",
+                "vectors of 0 features",
+                "an embedding of one feature at least",
+                "Look at the selection that left nothing.",
             )
         )
+
+
+def check_grid(embedding: Any, *, with_crs: bool = False) -> None:
+    """Refuse what is no grid of vectors: floats with the dims feature, y and x; or has no CRS."""
+    _check_dims(embedding, {"feature", "y", "x"}, "an embedding with feature, y and x")
+    check_vectors(embedding)
+    if with_crs:
+        check_crs(embedding)
+
+
+def check_storable(embedding: Any) -> None:
+    """Refuse what a store cannot describe, or what is empty."""
+    check_made_by_embed(embedding, "feature")
+    check_vectors(embedding)
+    if not embedding.size:
+        raise GridError(
+            explain(
+                f"an empty embedding of shape {dict(embedding.sizes)}",
+                "at least one vector",
+                "Look at the selection that left nothing.",
+            )
+        )
+
+
+def check_made_by_embed(embedding: xr.DataArray | xr.Dataset, *dims: str) -> None:
+    """Refuse what lacks the attributes that embed writes, or one of `dims`."""
+    missing = [f"the dimension {dim!r}" for dim in dims if dim not in embedding.dims]
+    if embedding.attrs.get("model") != "terramind" or "model_key" not in embedding.attrs:
+        missing.append("the attributes that embed writes")
+    if missing:
+        raise GridError(
+            explain(
+                f"an array without {' and '.join(missing)}",
+                "an embedding with its dimension 'feature' and its attributes: model, model_key, "
+                "modality, ...",
+                "Keep them through operations with xr.set_options(keep_attrs=True); what is no "
+                "embedding is written by xarray's own methods.",
+            )
+        )
+
+
+def check_crs(array: xr.DataArray) -> None:
+    """Refuse an array that does not say where it lies."""
+    if array.rio.crs is None:
+        raise GridError(
+            explain(
+                "an array without a CRS",
+                "one that says where its cells lie",
+                "Write it with .rio.write_crs(...).",
+            )
+        )
+
+
+def check_even(array: xr.DataArray) -> None:
+    """Refuse cells that are not evenly spaced along y and x, or whose size is unknown."""
+    for dim in ("y", "x"):
+        cell_borders(array, dim)  # refuses a coordinate out of order, and a single cell of no size
+    uneven = [dim for dim in ("y", "x") if not is_even(read_centres(array, dim))]
+    if uneven:
+        raise GridError(
+            explain(
+                f"cells that are not evenly spaced along {' and '.join(uneven)}",
+                "one step from each cell to the next",
+                "Embed an extent of whole windows, or write to Zarr or NetCDF, whose coordinates "
+                "say where each cell lies.",
+            )
+        )
+
+
+def check_image(array: Any) -> None:
+    """Refuse what a GeoTIFF cannot hold: it is one image of evenly spaced cells, with bands."""
+    _check_dims(array, {"y", "x"}, _IMAGE)
+    n_dates = array.sizes.get("time", 1)
+    if n_dates > 1:
+        raise GridError(
+            explain(
+                f"a time series of {n_dates} dates",
+                "one date for a GeoTIFF",
+                "Choose it with .isel(time=0), or write to Zarr or NetCDF.",
+            )
+        )
+    if len(set(array.dims) - {"time", "y", "x"}) > 1:
+        remedy = "Choose one of each further dim with .isel(...)."
+        raise GridError(explain(f"dimensions {array.dims}", _IMAGE, remedy))
+    if array.dtype.kind not in "fiub":
+        remedy = "Convert it with .astype(...)."
+        raise GridError(explain(f"values of {array.dtype}", "numbers", remedy))
+    check_even(array)
+
+
+def _check_dims(array: Any, dims: set[str], expected: str) -> None:
+    is_array = isinstance(array, xr.DataArray)
+    if is_array and dims <= set(array.dims):
+        return
+    found = f"dimensions {tuple(getattr(array, 'dims', ()))}"
+    remedy = "Use embed(output='grid') or embed(output='windows'), and keep these dimensions."
+    if isinstance(array, xr.Dataset):
+        remedy = 'Take one array out of it, for example ds["embedding"] or ds["label"].'
+    elif expected == _IMAGE:
+        remedy = "Use embed(output='grid'); one pooled vector goes to Zarr or NetCDF."
+    raise GridError(
+        explain(found if is_array else f"a {type(array).__name__} with {found}", expected, remedy)
+    )

@@ -10,14 +10,9 @@ from affine import Affine
 
 from xr_terramind.blocks.plan import Plan
 from xr_terramind.blocks.windows import Axis
-from xr_terramind.cube.geometry import PixelGrid
+from xr_terramind.cube.geometry import PixelGrid, read_transform
 from xr_terramind.model.specs import PATCH_PX
-
-CELL_SIZE = "cell_size"
-"""Attribute with the height and width of a cell's footprint, in units of the CRS."""
-
-_KEPT_ENCODING = {"units", "calendar", "dtype"}
-_TRANSFORM_TOLERANCE = 1e-3  # of a cell: coordinates in degrees are rounded
+from xr_terramind.result.cells import CELL_SIZE, EVEN, is_even
 
 
 @dataclass(frozen=True)
@@ -40,12 +35,12 @@ class Cells:
 
 
 def patch_cells(axis: Axis) -> Cells:
-    """Return one cell a patch: patch i covers the source pixels [16 i, 16 i + 16)."""
+    """Return one cell per patch: patch i covers the source pixels [16 i, 16 i + 16)."""
     return Cells(PATCH_PX * np.arange(axis.n_patches) + (PATCH_PX - 1) / 2, PATCH_PX, PATCH_PX)
 
 
 def window_cells(axis: Axis) -> Cells:
-    """Return one cell a window: the part of it that lies in the extent, in whole patches."""
+    """Return one cell per window: the part of it that lies in the extent, in whole patches."""
     windows = range(axis.n_windows)
     starts = np.array([axis.start(window) for window in windows])
     edges = PATCH_PX * np.array([axis.window_patches(window) for window in windows])
@@ -57,25 +52,14 @@ def window_cells(axis: Axis) -> Cells:
 
 
 def resized_cells(axis: Axis) -> Cells:
-    """Return one cell a patch of the resized extent."""
+    """Return one cell per patch of the resized extent."""
     side = axis.window_px // PATCH_PX
     step = axis.size_px / side
     return Cells((np.arange(side) + 0.5) * step - 0.5, step, step)
 
 
 def cells_of(plan: Plan, *, fit: str, output: str) -> tuple[Cells, Cells]:
-    """Return the cells along y and x that a kind of output has.
-
-    Parameters
-    ----------
-    plan : Plan
-    fit : {"windows", "resize"}
-    output : {"grid", "windows", "pooled"}
-
-    Returns
-    -------
-    rows, cols : Cells
-    """
+    """Return the cells along y and x that a kind of output has."""
     if output == "windows" and fit == "windows":
         return window_cells(plan.rows), window_cells(plan.cols)
     if output == "windows":
@@ -112,11 +96,6 @@ def label(
         Along y and x.
     attrs : mapping
         Of the result.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dims ``([time,] feature, y, x)``, named ``embedding``.
     """
     rows, cols = cells
     times = ("time",) if "time" in source.dims else ()
@@ -124,10 +103,10 @@ def label(
         features,
         dims=(*times, "feature", "y", "x"),
         coords={
-            **kept_coords(source, grid),
+            **_keep_coords(source),
             "feature": np.arange(features.shape[-3]),
-            "y": ("y", grid.y0 + grid.dy * rows.centres_px, _axis_attrs(source, "y")),
-            "x": ("x", grid.x0 + grid.dx * cols.centres_px, _axis_attrs(source, "x")),
+            "y": ("y", grid.y0 + grid.dy * rows.centres_px, _read_axis_attrs(source, "y")),
+            "x": ("x", grid.x0 + grid.dx * cols.centres_px, _read_axis_attrs(source, "x")),
             "valid_fraction": (
                 (*times, "y", "x"),
                 valid,
@@ -140,24 +119,12 @@ def label(
             CELL_SIZE: [abs(grid.dy) * rows.edge_px, abs(grid.dx) * cols.edge_px],
         },
     )
-    return georeference(result, grid, rows, cols)
+    return _georeference(result, grid, rows, cols)
 
 
-def georeference(result: xr.DataArray, grid: PixelGrid, rows: Cells, cols: Cells) -> xr.DataArray:
-    """Write CRS and transform where the cube has a CRS; invent none.
-
-    Parameters
-    ----------
-    result : xarray.DataArray
-    grid : PixelGrid
-        Of the cube.
-    rows, cols : Cells
-        Without an even step of both there is no transform, and the coordinates speak alone.
-
-    Returns
-    -------
-    xarray.DataArray
-    """
+def _georeference(result: xr.DataArray, grid: PixelGrid, rows: Cells, cols: Cells) -> xr.DataArray:
+    # CRS and transform where the cube has a CRS; none is invented. Without an even step of rows and
+    # columns there is no transform, and the coordinates speak alone.
     result = result.rio.write_nodata(np.nan, encoded=True)
     if grid.crs is None:
         return result
@@ -172,65 +139,39 @@ def georeference(result: xr.DataArray, grid: PixelGrid, rows: Cells, cols: Cells
 
 
 def has_transform(result: xr.DataArray) -> bool:
-    """Say whether a transform is stored beside the CRS.
-
-    Parameters
-    ----------
-    result : xarray.DataArray
-
-    Returns
-    -------
-    bool
-    """
-    mapping = result.coords.get(result.rio.grid_mapping)
-    return mapping is not None and "GeoTransform" in mapping.attrs
+    """Say whether a transform is stored beside the CRS."""
+    return read_transform(result) is not None
 
 
 def with_own_transform(result: xr.DataArray) -> xr.DataArray:
     """Write the transform anew where the coordinates have moved on.
 
-    What was coarsened, or selected, keeps the transform of what it was made of.
-
-    Parameters
-    ----------
-    result : xarray.DataArray
-
-    Returns
-    -------
-    xarray.DataArray
-        As it was, where both agree, where coordinates tell no step, or without a transform.
+    What was coarsened, or selected, keeps the transform of what it was made of. An array comes back
+    as it was where both agree, where coordinates tell no step, or without a transform.
     """
     if not has_transform(result) or not all(_has_step(result, dim) for dim in ("y", "x")):
         return result
     stored, own = result.rio.transform(), result.rio.transform(recalc=True)
-    if own.almost_equals(stored, _TRANSFORM_TOLERANCE * abs(own.a)):
+    if own.almost_equals(stored, EVEN * abs(own.a)):
         return result
     return result.rio.write_transform(own)
 
 
 def _has_step(result: xr.DataArray, dim: str) -> bool:
-    if result.sizes.get(dim, 0) < 2:
-        return False
-    steps = np.diff(result[dim].values)
-    return bool(np.ptp(steps) <= _TRANSFORM_TOLERANCE * abs(steps[0]))
+    return result.sizes.get(dim, 0) > 1 and is_even(result[dim].values)
 
 
-def kept_coords(source: xr.DataArray, grid: PixelGrid) -> dict[Any, xr.Variable]:
-    """Return the cube's coordinates that say something of the embedding too.
+def keep_encoding(array: xr.Variable | xr.DataArray, *names: str) -> dict[Any, Any]:
+    """Return some of an array's encoding: ``grid_mapping``, for example, finds the CRS."""
+    return {name: array.encoding[name] for name in names if name in array.encoding}
 
-    Parameters
-    ----------
-    source : xarray.DataArray
-    grid : PixelGrid
 
-    Returns
-    -------
-    dict
-        Without those along band, y or x, and without grid mappings, which are written anew.
-    """
+def _keep_coords(source: xr.DataArray) -> dict[Any, xr.Variable]:
+    # What says something of the embedding, too: not what runs along band, y or x, and not grid
+    # mappings, which are written anew.
     dropped = {source.rio.grid_mapping, "spatial_ref"}
     return {
-        name: _without_storage(coord.variable)
+        name: _drop_storage(coord.variable)
         for name, coord in source.coords.items()
         if name not in dropped
         and not set(coord.dims) & {"band", "y", "x"}
@@ -238,36 +179,24 @@ def kept_coords(source: xr.DataArray, grid: PixelGrid) -> dict[Any, xr.Variable]
     }
 
 
-def _without_storage(variable: xr.Variable) -> xr.Variable:
+def _drop_storage(variable: xr.Variable) -> xr.Variable:
     # How times are written is worth keeping. All else belongs to the file they came from: chunks,
     # codecs, and an integer dtype that without its scale factor would round.
     is_time = variable.dtype.kind in "mMO"
-    kept = {key: variable.encoding[key] for key in _KEPT_ENCODING & variable.encoding.keys()}
-    kept = kept if is_time else {}
     bare = variable.copy(deep=False)
-    bare.encoding = kept
+    bare.encoding = keep_encoding(variable, "units", "calendar", "dtype") if is_time else {}
     return bare
 
 
-def _axis_attrs(source: xr.DataArray, dim: str) -> dict[Any, Any]:
+def _read_axis_attrs(source: xr.DataArray, dim: str) -> dict[Any, Any]:
     return dict(source.coords[dim].attrs) if dim in source.coords else {}
 
 
 def pool_grid(grid: xr.DataArray, pooling: str) -> xr.DataArray:
-    """Reduce a grid to one vector for the whole extent.
+    """Reduce a grid ``([time,] feature, y, x)`` to one vector for the whole extent.
 
-    Parameters
-    ----------
-    grid : xarray.DataArray
-        Dims ``([time,] feature, y, x)``.
-    pooling : {"mean", "max"}
-        Over the cells that are not NaN.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dims ``([time,] feature)``; NaN where no cell counts. ``valid_fraction`` is the mean over
-        the extent.
+    The mean or the maximum of the cells that are not NaN, NaN where there is none;
+    ``valid_fraction`` is the mean over the extent.
     """
     over = ["y", "x"]
     if pooling == "mean":

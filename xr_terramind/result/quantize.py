@@ -1,4 +1,4 @@
-"""Embeddings as int8 with a scale for each vector: a quarter of the bytes, nearly the same vectors.
+"""Embeddings as int8 with one scale per vector: a quarter of the bytes, nearly the same vectors.
 
 Of a vector v::
 
@@ -6,7 +6,7 @@ Of a vector v::
     q     = round(v / scale)      int8, -127 to 127
     v'    = q * scale             |v' - v| <= scale / 2 in every feature
 
-This is symmetric absmax quantisation per vector, as GeoTessera stores its embeddings. One scale a
+This is symmetric absmax quantisation per vector, as GeoTessera stores its embeddings. One scale per
 vector suits tokens that are not normalised: a short one is not rounded to the steps of a long one.
 A feature far beyond all others of its vector makes their steps large: at ten times their root mean
 square the cosine of v and v' is 0.9998, at thirty times 0.9992, as measured with 384 features.
@@ -20,6 +20,9 @@ import xarray as xr
 from dask.base import is_dask_collection
 
 from xr_terramind.errors import GridError, explain
+from xr_terramind.result.cells import whole_vectors
+from xr_terramind.result.check import check_vectors
+from xr_terramind.result.grid import keep_encoding
 
 METHOD = "symmetric_absmax_per_vector"
 
@@ -36,7 +39,7 @@ _STEPS = 127
 
 
 def quantize(embedding: xr.DataArray) -> xr.Dataset:
-    """Round an embedding to int8, with one float32 scale a vector.
+    """Round an embedding to int8, with one float32 scale per vector.
 
     Parameters
     ----------
@@ -46,28 +49,38 @@ def quantize(embedding: xr.DataArray) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``embedding``, int8 with the dimensions it had, and ``scale``, float32 without ``feature``.
-        Lazy where the embedding is, in its chunks, with ``feature`` in one. A vector with a feature
-        that is NaN or infinite has the scale NaN and zeros; one of zeros has the scale 0.
+        ``embedding``, int8 with the dimensions it had, such as ``([time,] feature, y, x)``, and
+        ``scale``, float32 without ``feature``: ``max |v| / 127`` of each vector ``v``. A vector
+        with a feature that is NaN or infinite has the scale NaN and zeros; one of zeros has the
+        scale 0. Lazy where the embedding is, in its chunks, with ``feature`` in one. Any format
+        that xarray writes holds it.
 
     Raises
     ------
     GridError
         For what is no embedding of floats, or has a coordinate named ``scale``.
+
+    Examples
+    --------
+    >>> import xr_terramind as xtm
+    >>> cube = xtm.sample_scene(224)
+    >>> embedding = cube.terramind.embed(model="terramind_v1_tiny", weights="random")
+    >>> embedding.terramind.quantize().embedding.dtype
+    dtype('int8')
     """
-    _check_embedding(embedding)
-    if embedding.chunks is not None:
-        embedding = embedding.chunk({"feature": -1})
+    check_vectors(embedding)
+    _check_no_scale(embedding)
+    embedding = whole_vectors(embedding)
     variable = embedding.variable
     axis = variable.dims.index("feature")
     dims = tuple(dim for dim in variable.dims if dim != "feature")
     values = variable.data
-    scale = _by_block(block_scale, dims, np.float32, (values, variable.dims), axis=axis)
-    rounded = _by_block(
+    scale = _map_blocks(block_scale, dims, np.float32, (values, variable.dims), axis=axis)
+    rounded = _map_blocks(
         round_block, variable.dims, np.int8, (values, variable.dims), (scale, dims), axis=axis
     )
     # The CRS is found through the encoding; a fill value that is NaN has no place among integers.
-    kept = {name: variable.encoding[name] for name in {"grid_mapping"} & variable.encoding.keys()}
+    kept = keep_encoding(variable, "grid_mapping")
     about = {"long_name": "value of one step of the int8 embedding"}
     dataset: xr.Dataset = embedding.to_dataset(name="embedding")
     return dataset.assign(
@@ -91,8 +104,9 @@ def dequantize(quantized: xr.Dataset) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        ``embedding``, float32, with the dimensions, coordinates and attributes that it had before;
-        lazy where the Dataset is. NaN where the scale is NaN, or nothing has been written yet.
+        ``embedding``, float32, with the dimensions, coordinates and attributes that it had before,
+        each feature within half a step, ``scale / 2``. NaN where the scale is NaN, or nothing has
+        been written yet. Lazy where the Dataset is.
 
     Raises
     ------
@@ -105,7 +119,7 @@ def dequantize(quantized: xr.Dataset) -> xr.DataArray:
     # One vector's feature, selected, has the dimensions of the scale already.
     axes = tuple(axis for axis, dim in enumerate(variable.dims) if dim == "feature")
     scale = quantized[SCALE].variable.transpose(*dims)
-    values = _by_block(
+    values = _map_blocks(
         restore_block,
         variable.dims,
         np.float32,
@@ -114,40 +128,21 @@ def dequantize(quantized: xr.Dataset) -> xr.DataArray:
         axes=axes,
     )
     result: xr.DataArray = quantized["embedding"].copy(data=values)
-    kept = {name: variable.encoding[name] for name in {"grid_mapping"} & variable.encoding.keys()}
-    result.encoding = {**kept, "_FillValue": np.float32(np.nan)}  # as an embedding has it
+    result.encoding = keep_encoding(variable, "grid_mapping")
+    result.encoding["_FillValue"] = np.float32(np.nan)  # as an embedding has it
     result.attrs = {name: value for name, value in variable.attrs.items() if name != QUANTIZATION}
     return result
 
 
 def is_quantized(dataset: xr.Dataset) -> bool:
-    """Say whether a Dataset holds an int8 embedding.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-
-    Returns
-    -------
-    bool
-    """
+    """Say whether a Dataset holds an int8 embedding."""
     return "embedding" in dataset and QUANTIZATION in dataset["embedding"].attrs
 
 
 def block_scale(values: np.ndarray, *, axis: int) -> np.ndarray:
-    """Return the value of one int8 step for each vector.
+    """Return the value of one int8 step of each vector: ``max |v| / 127`` in float32.
 
-    Parameters
-    ----------
-    values : ndarray, shape (..., feature, ...)
-        Floats.
-    axis : int
-        That of the features.
-
-    Returns
-    -------
-    ndarray of float32
-        ``max |v| / 127``, without the axis; NaN for a vector that is not finite.
+    Without the axis, which is that of the features; NaN for a vector that is not finite.
     """
     values = np.asarray(values, np.float32)
     largest = np.maximum(values.max(axis), -values.min(axis))
@@ -155,21 +150,7 @@ def block_scale(values: np.ndarray, *, axis: int) -> np.ndarray:
 
 
 def round_block(values: np.ndarray, scale: np.ndarray, *, axis: int) -> np.ndarray:
-    """Express vectors in whole steps.
-
-    Parameters
-    ----------
-    values : ndarray, shape (..., feature, ...)
-    scale : ndarray
-        As `block_scale` returns it.
-    axis : int
-        That of the features.
-
-    Returns
-    -------
-    ndarray of int8
-        ``round(v / scale)``; 0 where the scale is 0 or NaN.
-    """
+    """Express vectors in whole steps: ``round(v / scale)``, 0 where the scale is 0 or NaN."""
     values = np.asarray(values, np.float32)
     step = np.expand_dims(scale, axis)
     steps = np.divide(values, step, out=np.zeros_like(values), where=step > 0)
@@ -178,32 +159,22 @@ def round_block(values: np.ndarray, scale: np.ndarray, *, axis: int) -> np.ndarr
 
 
 def restore_block(rounded: np.ndarray, scale: np.ndarray, *, axes: tuple[int, ...]) -> np.ndarray:
-    """Turn whole steps into floats.
+    """Turn whole steps into floats: ``q * scale``, NaN where nothing was written.
 
-    Parameters
-    ----------
-    rounded : ndarray of int8
-    scale : ndarray of float32
-    axes : tuple of int
-        Those that `rounded` has and `scale` lacks.
-
-    Returns
-    -------
-    ndarray of float32
-        ``q * scale``; NaN where nothing was written.
+    `axes` are those that `rounded` has and `scale` lacks.
     """
     step = np.expand_dims(np.asarray(scale, np.float32), axes)
     return np.where(rounded == UNWRITTEN, np.float32(np.nan), rounded * step)
 
 
-def _by_block(
+def _map_blocks(
     function: Any,
     dims: tuple[Any, ...],
     dtype: Any,
     *parts: tuple[Any, tuple[Any, ...]],
     **how: Any,
 ) -> Any:
-    # One task a block where anything is lazy; parts are (array, dimensions).
+    # One task per block where anything is lazy; parts are (array, dimensions).
     arrays = [array for array, _ in parts]
     if not any(map(is_dask_collection, arrays)):
         return function(*arrays, **how)
@@ -219,26 +190,19 @@ def _by_block(
     )
 
 
-def _check_embedding(embedding: Any) -> None:
-    kind = type(embedding).__name__
-    if not isinstance(embedding, xr.DataArray):
-        found, remedy = f"a {kind}", 'Take the embedding out of it, for example ds["embedding"].'
-    elif "feature" not in embedding.dims:
-        found, remedy = f"dimensions {embedding.dims}", "Keep the dimension 'feature' whole."
-    elif embedding.dtype.kind != "f":
-        found, remedy = f"values of {embedding.dtype}", "What is quantised already needs no more."
-    elif not embedding.sizes["feature"]:
-        found, remedy = "vectors of 0 features", "Look at the selection that left nothing."
-    elif SCALE in embedding.coords:
-        found = f"a coordinate named {SCALE!r}, which would get lost"
-        remedy = f"Rename it: embedding.rename({SCALE}=...)."
-    else:
-        return
-    raise GridError(explain(found, "an embedding of floats with a dimension 'feature'", remedy))
+def _check_no_scale(embedding: xr.DataArray) -> None:
+    if SCALE in embedding.coords:
+        raise GridError(
+            explain(
+                f"a coordinate named {SCALE!r}, which would get lost",
+                "an embedding without one",
+                f"Rename it: embedding.rename({SCALE}=...).",
+            )
+        )
 
 
 def _check_quantized(quantized: Any) -> None:
-    found = _not_quantized(quantized)
+    found = _find_misfit(quantized)
     if found:
         raise GridError(
             explain(
@@ -251,7 +215,7 @@ def _check_quantized(quantized: Any) -> None:
         )
 
 
-def _not_quantized(quantized: Any) -> str:
+def _find_misfit(quantized: Any) -> str:
     if not isinstance(quantized, xr.Dataset):
         return f"a {type(quantized).__name__}"
     if missing := {"embedding", SCALE} - quantized.variables.keys():
