@@ -9,33 +9,32 @@ from dask.base import is_dask_collection
 
 from xr_terramind.cube.geometry import crs_of
 from xr_terramind.errors import GridError, explain
-from xr_terramind.explore.cosines import (
-    check_comparable,
-    check_shared_dims,
-    one_less_cosine,
-    whole_vectors,
-)
-from xr_terramind.explore.vectors import as_map, made_by
+from xr_terramind.explore.cosines import check_comparable, check_shared_dims, one_less_cosine
+from xr_terramind.explore.vectors import as_map, model_attrs
+from xr_terramind.result.cells import whole_vectors
 from xr_terramind.result.check import check_grid
 
 _SAME_PLACE = 0.01  # of a step
 
 
 def change(embedding: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
-    """Map one less the cosine of two embeddings of the same grid, model and layer.
+    """Map how much two embeddings of the same grid differ: one less the cosine.
 
     Parameters
     ----------
-    embedding, other : xarray.DataArray
-        Dims feature, y, x and perhaps time. Where both have several dates they are the same; where
-        one has, each of them is compared with the other.
+    embedding : xarray.DataArray
+        Dims feature, y, x and perhaps time.
+    other : xarray.DataArray
+        Of another date, for example; same grid, same model and layer. Where both have several
+        dates they are the same ones; where one has, each of them is compared with the other.
 
     Returns
     -------
     xarray.DataArray
-        float32, 0 to 2, dims ``([time,] y, x)``, NaN where either is; ``valid_fraction`` is the
-        lesser of both. Scalar coordinates that differ are left out; two dates stand in the attrs
-        ``date_from`` (of `embedding`) and ``date_to``. Lazy where either is.
+        float32, 0 (the same direction) to 2, dims ``([time,] y, x)``, NaN where either is;
+        ``valid_fraction`` is the lesser of both. Scalar coordinates that differ are left out; two
+        single dates stand in the attrs ``date_from`` and ``date_to`` (of `other`). Lazy where
+        either is.
 
     Raises
     ------
@@ -45,11 +44,12 @@ def change(embedding: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
     check_grid(embedding)
     check_grid(other)
     check_comparable(embedding, other, "other")
-    other = _on_grid_of(embedding, other)
+    other = _align(embedding, other)
     check_shared_dims(embedding, other)
     result = xr.apply_ufunc(
         one_less_cosine,
-        *(whole_vectors(array) for array in (_without_conflicts(embedding, other), _bare(other))),
+        whole_vectors(_drop_conflicts(embedding, other)),
+        whole_vectors(_drop_coords(other)),
         input_core_dims=[["feature"], ["feature"]],
         dask="parallelized",
         output_dtypes=[np.float32],
@@ -59,56 +59,57 @@ def change(embedding: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
     result.attrs = {
         "long_name": "change of the embedding: one less the cosine similarity",
         "units": "1",
-        **_dates(embedding, other),
-        **made_by(embedding),
+        **_read_dates(embedding, other),
+        **model_attrs(embedding),
     }
-    return _with_lesser_valid_fraction(result, embedding, other)
+    return _add_valid_fraction(result, embedding, other)
 
 
-def _on_grid_of(embedding: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+def _align(embedding: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
     # `other` with the very coordinates of the embedding, its rows and columns in the same order.
     ours, theirs = crs_of(embedding), crs_of(other)
     if ours != theirs:
-        raise _other_grid(f"the CRS {_name(theirs)}", _name(ours))
+        raise _explain_grid(f"the CRS {_name_crs(theirs)}", _name_crs(ours))
     for dim in ("y", "x"):
-        if embedding.sizes[dim] != other.sizes[dim]:
-            raise _other_grid(f"{other.sizes[dim]} cells along {dim}", str(embedding.sizes[dim]))
+        n_here, n_there = embedding.sizes[dim], other.sizes[dim]
+        if n_here != n_there:
+            raise _explain_grid(f"{n_there} cells along {dim}", str(n_here))
         if dim not in embedding.coords or dim not in other.coords:
             continue
         wanted = embedding[dim].values.astype(np.float64)
         found = other[dim].values
-        if _same_places(wanted, found[::-1]) and not _same_places(wanted, found):
+        if _lie_alike(wanted, found[::-1]) and not _lie_alike(wanted, found):
             other = other.isel({dim: slice(None, None, -1)})
-        elif not _same_places(wanted, found):
-            raise _other_grid(_span(dim, found), _span(dim, wanted))
+        elif not _lie_alike(wanted, found):
+            raise _explain_grid(_describe_span(dim, found), _describe_span(dim, wanted))
         other = other.assign_coords({dim: embedding[dim].variable})
     return other
 
 
-def _same_places(wanted: np.ndarray, found: np.ndarray) -> bool:
+def _lie_alike(wanted: np.ndarray, found: np.ndarray) -> bool:
     step = np.abs(np.diff(wanted)).min() if wanted.size > 1 else 1.0
     return bool((np.abs(wanted - found) <= _SAME_PLACE * step).all())
 
 
-def _span(dim: str, values: np.ndarray) -> str:
+def _describe_span(dim: str, values: np.ndarray) -> str:
     return f"{dim} of {values.size} cells from {values[0]:.12g} to {values[-1]:.12g}"
 
 
-def _name(crs: Any) -> str:
+def _name_crs(crs: Any) -> str:
     return "none" if crs is None else str(crs.to_string())
 
 
-def _other_grid(found: str, expected: str) -> GridError:
+def _explain_grid(found: str, expected: str) -> GridError:
     remedy = "Embed both from cubes on one grid, for example with cube.rio.reproject_match(...)."
     return GridError(explain(f"{found} in other", f"{expected}, as the embedding has", remedy))
 
 
-def _bare(other: xr.DataArray) -> xr.DataArray:
+def _drop_coords(other: xr.DataArray) -> xr.DataArray:
     # Only what tells its own dates, if it alone has several.
     return other.drop_vars([name for name, coord in other.coords.items() if name not in other.dims])
 
 
-def _without_conflicts(embedding: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+def _drop_conflicts(embedding: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
     conflicts = [
         name
         for name, coord in embedding.coords.items()
@@ -126,12 +127,12 @@ def _differs(coord: xr.DataArray, name: Hashable, other: xr.DataArray) -> bool:
     return lazy or not coord.variable.equals(theirs)
 
 
-def _dates(embedding: xr.DataArray, other: xr.DataArray) -> dict[str, str]:
-    dates = [_date(array) for array in (embedding, other)]
+def _read_dates(embedding: xr.DataArray, other: xr.DataArray) -> dict[str, str]:
+    dates = [_read_date(array) for array in (embedding, other)]
     return dict(zip(("date_from", "date_to"), dates, strict=True)) if all(dates) else {}
 
 
-def _date(embedding: xr.DataArray) -> str:
+def _read_date(embedding: xr.DataArray) -> str:
     time = embedding.coords.get("time")
     if time is None or time.dims or is_dask_collection(time.variable):
         return ""
@@ -141,7 +142,7 @@ def _date(embedding: xr.DataArray) -> str:
     return str(value.isoformat()) if hasattr(value, "isoformat") else ""
 
 
-def _with_lesser_valid_fraction(
+def _add_valid_fraction(
     result: xr.DataArray, embedding: xr.DataArray, other: xr.DataArray
 ) -> xr.DataArray:
     if "valid_fraction" not in embedding.coords or "valid_fraction" not in other.coords:

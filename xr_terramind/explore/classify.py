@@ -1,15 +1,21 @@
 """Classes learned from labelled points, mapped, and judged on places that were not learned from."""
 
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from xr_terramind.errors import EngineError, GridError, TerraMindWarning, did_you_mean, explain
+from xr_terramind.errors import (
+    EngineError,
+    GridError,
+    did_you_mean,
+    explain,
+    import_optional,
+    warn,
+)
 from xr_terramind.explore.cross_validation import Examples, cross_validate
-from xr_terramind.explore.sample import find_cells, import_geopandas, vectors_at
+from xr_terramind.explore.sample import find_cells, vectors_at
 from xr_terramind.explore.vectors import map_vectors
 from xr_terramind.result.check import check_grid
 
@@ -30,15 +36,17 @@ def classify(
     Parameters
     ----------
     embedding : xarray.DataArray
-        Dims ``([time,] feature, y, x)``. Of a lazy one, only chunks that hold points are computed.
-        Of a time series, a label holds for all dates, each of which is an example to learn from.
+        Dims ``([time,] feature, y, x)``. Of a lazy one, only chunks that hold points are computed
+        to learn from.
     points : geopandas.GeoDataFrame
-        In any CRS. Those outside the grid, on patches without data or without a label are left out.
+        In any CRS. Those outside the grid, on patches without data or without a label are left out,
+        with a warning. Of a time series, a label holds for all dates, each of which is an example
+        to learn from.
     column : str
         Which of its columns holds the labels: text, whole numbers or booleans.
     estimator : scikit-learn classifier, optional
-        A copy of it is fitted to the labels. By default
-        ``make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))``.
+        A copy of it is fitted to the labels. By default logistic regression on standardised
+        features: ``make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))``.
     seed : int, default 0
         Of the folds, and of every ``random_state`` of the estimator that is None.
 
@@ -49,10 +57,12 @@ def classify(
         -1 where the embedding is NaN. ``probability``, float32 ``(category, [time,] y, x)``, where
         the estimator has ``predict_proba``. Lazy where the embedding is.
 
-        Attrs: ``cv_accuracy`` and ``cv_accuracy_std``, mean and standard deviation over the folds;
-        ``cv_folds``, at most 5, and no more than any class has blocks; ``cv_blocks``, how many
-        blocks hold points; ``cv_block_size``, their edge in units of the CRS: a fifth of the larger
-        extent of the points, two patches at least; ``cv_scheme``, ``n_points``, ``classes``,
+        The attrs tell the accuracy of spatially blocked cross-validation: points of one square are
+        never in the training and the test set at once, so that neighbours do not vouch for each
+        other. ``cv_accuracy`` and ``cv_accuracy_std``, mean and standard deviation over the folds;
+        ``cv_folds``, at most 5, and no more than any class has squares; ``cv_blocks``, how many
+        squares hold points; ``cv_block_size``, their edge in units of the CRS: a fifth of the
+        larger extent of the points, two patches at least; ``cv_scheme``, ``n_points``, ``classes``,
         ``estimator``, ``column``. A fold that would leave a class with nothing to learn from is not
         counted; with fewer than two folds there is no accuracy, ``cv_folds`` is 0 and a warning
         says why.
@@ -69,8 +79,8 @@ def classify(
     """
     check_grid(embedding, with_crs=True)
     _check_points(points, column)
-    examples = _examples(embedding, points, column)
-    unfitted = _prepared(estimator, seed)
+    examples = _collect_examples(embedding, points, column)
+    unfitted = _prepare_estimator(estimator, seed)
     attrs = {
         **cross_validate(unfitted, embedding, examples, seed),
         "n_points": examples.n_points,
@@ -79,11 +89,11 @@ def classify(
         "column": str(column),
     }
     fitted = unfitted.fit(examples.vectors, examples.labels)
-    return _mapped(fitted, embedding, examples.classes).assign_attrs(attrs)
+    return _map_classes(fitted, embedding, examples.classes).assign_attrs(attrs)
 
 
 def _check_points(points: Any, column: str) -> None:
-    gpd = import_geopandas()
+    gpd = import_optional("geopandas", "vector")
     if not isinstance(points, gpd.GeoDataFrame):
         raise GridError(
             explain(
@@ -103,7 +113,7 @@ def _check_points(points: Any, column: str) -> None:
         )
 
 
-def _examples(embedding: xr.DataArray, points: "gpd.GeoDataFrame", column: str) -> Examples:
+def _collect_examples(embedding: xr.DataArray, points: "gpd.GeoDataFrame", column: str) -> Examples:
     labelled = points[column].notna().to_numpy()
     rows, cols, inside = find_cells(embedding, points)
     used = labelled & inside
@@ -112,7 +122,7 @@ def _examples(embedding: xr.DataArray, points: "gpd.GeoDataFrame", column: str) 
     seen = np.isfinite(vectors).all(axis=2)
     n_dark = int((~seen.any(axis=1)).sum())
     _warn_left_out(len(points), int((~labelled).sum()), int((labelled & ~inside).sum()), n_dark)
-    labels = _as_classes(points[column][used], column)
+    labels = _read_classes(points[column][used], column)
     point, _ = np.nonzero(seen)
     examples = Examples(
         vectors[seen], labels[point], rows[point], cols[point], int(seen.any(axis=1).sum())
@@ -133,16 +143,17 @@ def _examples(embedding: xr.DataArray, points: "gpd.GeoDataFrame", column: str) 
 def _warn_left_out(n_points: int, n_unlabelled: int, n_outside: int, n_dark: int) -> None:
     if not n_unlabelled + n_outside + n_dark:
         return
-    message = explain(
-        f"{n_outside} of {n_points} points outside the grid, {n_dark} on patches without data, "
-        f"{n_unlabelled} without a label",
-        "labelled points on patches with data",
-        "They are left out.",
+    warn(
+        explain(
+            f"{n_outside} of {n_points} points outside the grid, {n_dark} on patches without data, "
+            f"{n_unlabelled} without a label",
+            "labelled points on patches with data",
+            "They are left out.",
+        )
     )
-    warnings.warn(message, TerraMindWarning, stacklevel=5)  # who called the accessor
 
 
-def _as_classes(labels: Any, column: str) -> np.ndarray:
+def _read_classes(labels: Any, column: str) -> np.ndarray:
     # Whole numbers stay numbers, also where a missing one has made them floats; all else is text.
     values = labels.to_numpy()
     if values.dtype.kind == "f":
@@ -163,7 +174,7 @@ def _as_classes(labels: Any, column: str) -> np.ndarray:
     return np.array([str(value) for value in values], np.str_)
 
 
-def _prepared(estimator: Any, seed: int) -> Any:
+def _prepare_estimator(estimator: Any, seed: int) -> Any:
     from sklearn.base import clone, is_classifier
 
     if estimator is None:
@@ -189,7 +200,7 @@ def _prepared(estimator: Any, seed: int) -> Any:
     return copy.set_params(**unset)
 
 
-def _mapped(fitted: Any, embedding: xr.DataArray, classes: np.ndarray) -> xr.Dataset:
+def _map_classes(fitted: Any, embedding: xr.DataArray, classes: np.ndarray) -> xr.Dataset:
     label = map_vectors(
         partial(_predict, fitted=fitted, classes=classes), embedding, fill=-1, dtype=np.int16
     )

@@ -10,8 +10,8 @@ import xarray as xr
 
 from xr_terramind.errors import EngineError, GridError, explain
 from xr_terramind.explore.vectors import (
-    made_by,
     map_vectors,
+    model_attrs,
     name_classes,
     sample_vectors,
 )
@@ -24,24 +24,27 @@ _STARTS = 10  # k-means ends in the optimum next to where it starts; the best of
 
 
 def cluster(embedding: xr.DataArray, n: int, *, seed: int = 0) -> xr.DataArray:
-    """Group cells by k-means, fitted on a sample of them.
+    """Group patches whose vectors are alike: k-means, fitted on a sample of the cells.
 
     Parameters
     ----------
     embedding : xarray.DataArray
-        Dims feature, y, x and perhaps time: the clusters of all dates are the same. Of a lazy one,
-        chunks with a cell of the sample are computed.
+        Dims feature, y, x and perhaps time. Of a lazy one, chunks with a cell of the sample are
+        computed.
     n : int
         Number of clusters, from 2.
     seed : int, default 0
+        The same seed gives the same labels.
 
     Returns
     -------
     xarray.DataArray
-        int16, dims ``([time,] y, x)``: 0 for the largest cluster of the sample, and so on; -1,
-        which is its nodata, where the embedding is NaN. The coordinate ``category`` names them.
+        int16 labels, dims ``([time,] y, x)``: 0 for the largest cluster of the sample that was
+        fitted, and so on, the same for all dates; -1 where the embedding is NaN. The coordinate
+        ``category`` names them cell by cell, ``flag_values`` and ``flag_meanings`` as CF has it.
         Nodata stands in the attribute ``nodata``, not in ``_FillValue``: xarray would turn labels
-        into floats when it reads them back. Lazy where the embedding is.
+        into floats when it reads them back. Lazy where the embedding is, once the clusters are
+        fitted.
 
     Raises
     ------
@@ -51,10 +54,10 @@ def cluster(embedding: xr.DataArray, n: int, *, seed: int = 0) -> xr.DataArray:
         For an `n` that is no whole number from 2.
     """
     check_grid(embedding)
-    n = _number(n)
-    centres = _centres(sample_vectors(embedding, n, seed), n, seed)
+    n = _check_number(n)
+    centres = _fit_centres(sample_vectors(embedding, n, seed), n, seed)
     labels = map_vectors(
-        partial(_nearest, centres=centres), embedding, fill=NO_CLUSTER, dtype=np.int16
+        partial(_find_nearest, centres=centres), embedding, fill=NO_CLUSTER, dtype=np.int16
     ).rename("cluster")
     labels.attrs = {
         "long_name": "cluster of the embedding",
@@ -63,12 +66,12 @@ def cluster(embedding: xr.DataArray, n: int, *, seed: int = 0) -> xr.DataArray:
         "nodata": NO_CLUSTER,
         "n_clusters": n,
         "seed": seed,
-        **made_by(embedding),
+        **model_attrs(embedding),
     }
     return name_classes(labels, [f"cluster {label}" for label in range(n)])
 
 
-def _number(n: Any) -> int:
+def _check_number(n: Any) -> int:
     try:
         number = operator.index(n)
     except TypeError:
@@ -84,7 +87,7 @@ def _number(n: Any) -> int:
     return number
 
 
-def _centres(vectors: np.ndarray, n: int, seed: int) -> np.ndarray:
+def _fit_centres(vectors: np.ndarray, n: int, seed: int) -> np.ndarray:
     # (cell, feature) -> (cluster, feature), the largest cluster first
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -97,7 +100,7 @@ def _centres(vectors: np.ndarray, n: int, seed: int) -> np.ndarray:
         raise GridError(
             explain(
                 f"{len(found)} different vectors",
-                f"{n} at least, one a cluster",
+                f"{n} at least, one per cluster",
                 f"Pass n={max(len(found), 2)} at most, or a larger extent.",
             )
         )
@@ -105,7 +108,7 @@ def _centres(vectors: np.ndarray, n: int, seed: int) -> np.ndarray:
     return centres
 
 
-def _nearest(rows: np.ndarray, *, centres: np.ndarray) -> np.ndarray:
+def _find_nearest(rows: np.ndarray, *, centres: np.ndarray) -> np.ndarray:
     # (cell, feature) -> (cell,)
     from sklearn.metrics import pairwise_distances_argmin
 

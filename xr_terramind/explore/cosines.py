@@ -11,33 +11,10 @@ from xr_terramind.explore.vectors import same_features
 _COMPARABLE = ("model_key", "modality", "layer_index", "normalization", "weights_sha256")
 
 
-def whole_vectors(array: xr.DataArray) -> xr.DataArray:
-    """Bring the features of each vector into one chunk.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-
-    Returns
-    -------
-    xarray.DataArray
-        As it is where it is not lazy.
-    """
-    return array if array.chunks is None else array.chunk({"feature": -1})
-
-
 def cosines(values: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Compare all vectors of a block with some.
+    """Compare all vectors (..., y, x, feature) with some, ([time, 1, 1,] place, feature).
 
-    Parameters
-    ----------
-    values : ndarray, shape (..., y, x, feature)
-    references : ndarray, shape ([time, 1, 1,] place, feature)
-
-    Returns
-    -------
-    ndarray of float32, shape (..., y, x, place)
-        NaN where a vector is, or has no length.
+    Returns float32 (..., y, x, place), NaN where a vector is, or has no length.
     """
     values, references = (np.asarray(array, np.float32) for array in (values, references))
     # Rows of y and x at once are what matrix products are fast for.
@@ -46,55 +23,39 @@ def cosines(values: np.ndarray, references: np.ndarray) -> np.ndarray:
     )
     with np.errstate(invalid="ignore"):
         dots = values @ transposed
-    return _quotient(dots, _lengths(values)[..., None] * _lengths(references))
+    return _divide(dots, _measure_lengths(values)[..., None] * _measure_lengths(references))
 
 
 def one_less_cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Compare vectors one by one.
+    """Compare vectors (..., feature) one by one: float32 (...), 0 to 2.
 
-    Parameters
-    ----------
-    one, other : ndarray, shape (..., feature)
-
-    Returns
-    -------
-    ndarray of float32, shape (...)
-        0 to 2; NaN where a vector is, or has no length.
+    NaN where a vector is, or has no length.
     """
     one, other = (np.asarray(array, np.float32) for array in (one, other))
     with np.errstate(invalid="ignore"):
         dots = np.einsum("...f,...f->...", one, other, dtype=np.float64)
-    return np.float32(1) - _quotient(dots, _lengths(one) * _lengths(other))
+    return np.float32(1) - _divide(dots, _measure_lengths(one) * _measure_lengths(other))
 
 
-def _lengths(vectors: np.ndarray) -> np.ndarray:
+def _measure_lengths(vectors: np.ndarray) -> np.ndarray:
     # Squares of float32 may be too large or too small for it.
     with np.errstate(invalid="ignore"):
         return np.sqrt(np.einsum("...f,...f->...", vectors, vectors, dtype=np.float64))
 
 
-def _quotient(dots: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def _divide(dots: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         quotient = dots / np.where(lengths > 0, lengths, np.nan)
     return np.clip(quotient, -1, 1).astype(np.float32)
 
 
 def check_comparable(embedding: xr.DataArray, other: xr.DataArray, called: str) -> None:
-    """Refuse vectors whose features mean something else.
+    """Refuse vectors whose features mean something else; the message calls `other` as `called`.
 
-    Parameters
-    ----------
-    embedding, other : xarray.DataArray
-    called : str
-        What the message calls `other`.
-
-    Raises
-    ------
-    GridError
-        For attributes, or labels along feature, that both have and that differ.
+    They do where attributes, or labels along feature, stand in both and differ.
     """
     differ = [
-        f"{name} {_shown(theirs)} instead of {_shown(ours)}"
+        f"{name} {_shorten(theirs)} instead of {_shorten(ours)}"
         for name in _COMPARABLE
         if (theirs := other.attrs.get(name)) not in (None, "")
         and (ours := embedding.attrs.get(name)) not in (None, "")
@@ -112,22 +73,13 @@ def check_comparable(embedding: xr.DataArray, other: xr.DataArray, called: str) 
         )
 
 
-def _shown(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = str(value)
     return text if len(text) < 50 else f"{text[:12]}..."
 
 
 def check_shared_dims(embedding: xr.DataArray, other: xr.DataArray) -> None:
-    """Refuse dimensions, as time, that both have with other labels.
-
-    Parameters
-    ----------
-    embedding, other : xarray.DataArray
-
-    Raises
-    ------
-    GridError
-    """
+    """Refuse dimensions, such as time, that both have with other labels."""
     for dim in set(embedding.dims) & set(other.dims) - {"feature", "y", "x"}:
         same = embedding.sizes[dim] == other.sizes[dim]
         if same and dim in embedding.coords and dim in other.coords:

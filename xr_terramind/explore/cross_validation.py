@@ -1,34 +1,33 @@
 """Accuracy on places that were not learned from.
 
 Neighbouring patches look alike: a score on points next to those that were learned from says little
-of other places. So points are grouped into square blocks, and folds are made of whole blocks, as
+of other places. So points are grouped into fold squares, and folds are made of whole squares, as
 Roberts et al. (2017), "Cross-validation strategies for data with temporal, spatial, hierarchical,
 or phylogenetic structure", Ecography 40, 913-929, advise.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xr_terramind.errors import TerraMindWarning, explain
+from xr_terramind.errors import explain, warn
 from xr_terramind.result.cells import cell_borders
 
 MAX_FOLDS = 5
 
-BLOCKS_ACROSS = 5
-"""Blocks along the larger extent of the points: up to 25 of them in a square."""
+SQUARES_ACROSS = 5
+"""Fold squares along the larger extent of the points: up to 25 of them in all."""
 
-MIN_BLOCK_PATCHES = 2
+MIN_SQUARE_PATCHES = 2
 
 CV_SCHEME = "folds of whole square blocks (stratified by class), accuracy on blocks left out"
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What is learned from: rows of vectors, several a point where there are several dates.
+    """What is learned from: rows of vectors, several per point where there are several dates.
 
     Attributes
     ----------
@@ -55,35 +54,22 @@ class Examples:
 def cross_validate(
     estimator: Any, embedding: xr.DataArray, examples: Examples, seed: int
 ) -> dict[str, Any]:
-    """Score an estimator on blocks that it has not learned from.
+    """Score copies of a scikit-learn classifier on fold squares that it has not learned from.
 
-    Parameters
-    ----------
-    estimator : scikit-learn classifier
-        Copies of it are fitted.
-    embedding : xarray.DataArray
-        Whose coordinates say where the examples lie.
-    examples : Examples
-    seed : int
-        Of the folds.
-
-    Returns
-    -------
-    dict
-        ``cv_scheme``, ``cv_blocks``, ``cv_block_size`` and ``cv_folds``; ``cv_accuracy`` and
-        ``cv_accuracy_std`` where there are two folds at least, otherwise after a warning.
+    Returns ``cv_scheme``, ``cv_blocks``, ``cv_block_size`` and ``cv_folds``; and ``cv_accuracy``
+    and ``cv_accuracy_std`` where there are two folds at least, otherwise after a warning.
     """
     from sklearn.base import clone
 
-    blocks, edge = _blocks(embedding, examples)
+    squares, edge = _find_squares(embedding, examples)
     attrs: dict[str, Any] = {
         "cv_scheme": CV_SCHEME,
-        "cv_blocks": len(np.unique(blocks)),
+        "cv_blocks": len(np.unique(squares)),
         "cv_block_size": edge,
     }
-    folds = _folds(examples, blocks, seed)
+    folds = _make_folds(examples, squares, seed)
     if len(folds) < 2:
-        _warn_no_score(examples, blocks, edge)
+        _warn_no_score(examples, squares, edge)
         return {**attrs, "cv_folds": 0}
     scores = []
     for train, test in folds:
@@ -97,8 +83,8 @@ def cross_validate(
     }
 
 
-def _blocks(embedding: xr.DataArray, examples: Examples) -> tuple[np.ndarray, float]:
-    # By the centres of patches, so that points of one patch share their block.
+def _find_squares(embedding: xr.DataArray, examples: Examples) -> tuple[np.ndarray, float]:
+    # By the centres of patches, so that points of one patch share their square.
     centres, patches = [], []
     for dim, index in (("y", examples.rows), ("x", examples.cols)):
         borders = cell_borders(embedding, dim)
@@ -106,40 +92,44 @@ def _blocks(embedding: xr.DataArray, examples: Examples) -> tuple[np.ndarray, fl
         patches.append(np.abs(np.diff(borders)).max())
     places = np.stack(centres, axis=1)
     extent = np.ptp(places, axis=0).max() + max(patches)
-    edge = float(max(extent / BLOCKS_ACROSS, MIN_BLOCK_PATCHES * max(patches)))
+    edge = float(max(extent / SQUARES_ACROSS, MIN_SQUARE_PATCHES * max(patches)))
     first = places.min(axis=0) - np.array(patches) / 2
     row, col = np.floor((places - first) / edge).astype(np.int64).T
     return row * (col.max() + 1) + col, edge
 
 
-def _folds(
-    examples: Examples, blocks: np.ndarray, seed: int
+def _make_folds(
+    examples: Examples, squares: np.ndarray, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     from sklearn.model_selection import StratifiedGroupKFold
 
-    n_folds = min(MAX_FOLDS, *_blocks_of_classes(examples, blocks).values())
+    n_folds = min(MAX_FOLDS, *_count_squares(examples, squares).values())
     if n_folds < 2:
         return []
     folds = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     n_classes = len(examples.classes)
     return [
         (train, test)
-        for train, test in folds.split(examples.vectors, examples.labels, blocks)
+        for train, test in folds.split(examples.vectors, examples.labels, squares)
         if test.size and len(np.unique(examples.labels[train])) == n_classes
     ]
 
 
-def _blocks_of_classes(examples: Examples, blocks: np.ndarray) -> dict[str, int]:
-    return {str(name): len(np.unique(blocks[examples.labels == name])) for name in examples.classes}
+def _count_squares(examples: Examples, squares: np.ndarray) -> dict[str, int]:
+    # Of each class.
+    return {
+        str(name): len(np.unique(squares[examples.labels == name])) for name in examples.classes
+    }
 
 
-def _warn_no_score(examples: Examples, blocks: np.ndarray, edge: float) -> None:
-    counts = _blocks_of_classes(examples, blocks)
+def _warn_no_score(examples: Examples, squares: np.ndarray, edge: float) -> None:
+    counts = _count_squares(examples, squares)
     rarest = min(counts, key=lambda name: counts[name])
-    message = explain(
-        f"points of class {rarest!r} in {counts[rarest]} of {len(np.unique(blocks))} blocks with "
-        f"an edge of {edge:g}, which make no two folds",
-        "each class in several places, some to learn from and some to test on",
-        "The map has no cross-validated accuracy; add points elsewhere.",
+    warn(
+        explain(
+            f"points of class {rarest!r} in {counts[rarest]} of {len(np.unique(squares))} blocks "
+            f"with an edge of {edge:g}, which make no two folds",
+            "each class in several places, some to learn from and some to test on",
+            "The map has no cross-validated accuracy; add points elsewhere.",
+        )
     )
-    warnings.warn(message, TerraMindWarning, stacklevel=5)  # who called the accessor

@@ -4,17 +4,16 @@ Fitting and drawing are two steps. What was fitted, a basis, is a small Dataset:
 the same colour wherever the same basis is used.
 """
 
-import warnings
 from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xr_terramind.errors import EngineError, GridError, TerraMindWarning, did_you_mean, explain
+from xr_terramind.errors import EngineError, GridError, did_you_mean, explain, warn
 from xr_terramind.explore.vectors import (
-    made_by,
     map_vectors,
+    model_attrs,
     same_features,
     sample_vectors,
 )
@@ -33,7 +32,7 @@ _FLAT = 1e-5  # of the widest colour's range: what float32 makes of a direction 
 
 
 def rgb_basis(embedding: xr.DataArray, *, robust: bool = True, seed: int = 0) -> xr.Dataset:
-    """Fit the colours that `to_rgb` shows: principal components, and how far to stretch them.
+    """Fit the colours that `to_rgb` shows, to keep them and use them for other scenes.
 
     Parameters
     ----------
@@ -41,14 +40,15 @@ def rgb_basis(embedding: xr.DataArray, *, robust: bool = True, seed: int = 0) ->
         Dims feature, y, x and perhaps time: all dates are fitted together. Of a lazy one, chunks
         with a cell of the sample are computed.
     robust : bool, default True
-        Stretch from the 2nd to the 98th percentile of the sample instead of its extremes.
+        Stretch each colour from its 2nd to its 98th percentile instead of its extremes.
     seed : int, default 0
-        Chooses the sample, where there are more than `MAX_SAMPLE` cells.
+        Chooses the cells that the principal components are fitted on, where there are many.
 
     Returns
     -------
     xarray.Dataset
-        float32: ``mean`` (feature), ``components`` (rgb, feature), ``low`` and ``high`` (rgb).
+        float32: ``mean`` (feature), ``components`` (rgb, feature), ``low`` and ``high`` (rgb); it
+        can be written to any file.
 
     Raises
     ------
@@ -60,12 +60,12 @@ def rgb_basis(embedding: xr.DataArray, *, robust: bool = True, seed: int = 0) ->
         raise GridError(
             explain(
                 f"vectors of {embedding.sizes['feature']} features",
-                "three at least, one a colour",
+                "three at least, one per colour",
                 "Keep the dimension 'feature' whole.",
             )
         )
     vectors = sample_vectors(embedding, len(_COLOURS), seed)
-    mean, components, projected = _principal(vectors.astype(np.float64), seed)
+    mean, components, projected = _fit_components(vectors.astype(np.float64), seed)
     percent = (_ROBUST_PERCENT, 100 - _ROBUST_PERCENT) if robust else (0, 100)
     low, high = np.percentile(projected, percent, axis=0)
     values = {"mean": mean, "components": components, "low": low, "high": high}
@@ -78,7 +78,7 @@ def rgb_basis(embedding: xr.DataArray, *, robust: bool = True, seed: int = 0) ->
             "method": _METHOD,
             "robust": int(robust),
             "n_cells": len(vectors),
-            **made_by(embedding),
+            **model_attrs(embedding),
         },
     )
     basis["low"].attrs["long_name"] = "projection that is drawn as 0"
@@ -96,28 +96,34 @@ def to_rgb(
     robust: bool = True,
     seed: int = 0,
 ) -> xr.DataArray:
-    """Show the three strongest directions of the features as red, green and blue.
+    """Show the three strongest directions of an embedding as red, green and blue.
 
     Parameters
     ----------
     embedding : xarray.DataArray
         Dims feature, y, x and perhaps time.
     method : {"pca"}, default "pca"
+        Principal components of the features.
     basis : xarray.Dataset, optional
-        From `rgb_basis`; otherwise fitted here, with `robust` and `seed`.
+        From `rgb_basis`: the same vector has the same colour in every scene. Without it one is
+        fitted on a sample of the cells, for which those of a lazy embedding are computed.
     robust : bool, default True
+        Stretch from the 2nd to the 98th percentile; a basis has its own stretch.
     seed : int, default 0
+        As for `rgb_basis`.
 
     Returns
     -------
     xarray.DataArray
         Dims ``([time,] y, x, rgb)``, float32 from 0 to 1, NaN where the embedding is; a colour
         whose direction has no variance is 0.5 everywhere. Lazy where the embedding is.
+        ``.plot.imshow(rgb="rgb")`` draws it.
 
     Raises
     ------
     GridError
-        Where there is no grid, too little to fit, or a basis of other features.
+        Where there is no grid, fewer than three cells with an embedding, or a basis of other
+        features.
     EngineError
         For another method.
 
@@ -143,17 +149,17 @@ def to_rgb(
         name: basis[name].transpose(*dims).values.astype(np.float32) for name, dims in _DIMS.items()
     }
     colours = map_vectors(
-        partial(_colour, **numbers),
+        partial(_stretch, **numbers),
         embedding,
         fill=np.nan,
         dtype=np.float32,
         into={"rgb": list(_COLOURS)},
     ).rename(_METHOD)
-    colours.attrs = {"long_name": "principal components of the embedding", **made_by(embedding)}
+    colours.attrs = {"long_name": "principal components of the embedding", **model_attrs(embedding)}
     return colours
 
 
-def _principal(vectors: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _fit_components(vectors: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # (cell, feature) -> mean (feature,), components (rgb, feature), projections (cell, rgb)
     from sklearn.decomposition import PCA
 
@@ -162,7 +168,7 @@ def _principal(vectors: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, 
     return fitted.mean_, fitted.components_, fitted.transform(vectors)
 
 
-def _colour(
+def _stretch(
     rows: np.ndarray, *, mean: np.ndarray, components: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
     # (cell, feature) -> (cell, rgb)
@@ -174,7 +180,7 @@ def _colour(
 
 
 def _check_basis(basis: Any, embedding: xr.DataArray) -> None:
-    found = _misfit(basis, embedding)
+    found = _find_misfit(basis, embedding)
     if found:
         raise GridError(
             explain(
@@ -187,18 +193,16 @@ def _check_basis(basis: Any, embedding: xr.DataArray) -> None:
     for name in ("model_key", "layer_index"):
         theirs, ours = basis.attrs.get(name), embedding.attrs.get(name)
         if None not in (theirs, ours) and theirs != ours:
-            warnings.warn(
+            warn(
                 explain(
                     f"a basis of {name} {theirs}",
                     f"{ours}, as the embedding has",
                     "Its colours mean nothing here: fit a basis on an embedding of this model.",
-                ),
-                TerraMindWarning,
-                stacklevel=4,  # the call of .terramind.to_rgb
+                )
             )
 
 
-def _misfit(basis: Any, embedding: xr.DataArray) -> str:
+def _find_misfit(basis: Any, embedding: xr.DataArray) -> str:
     if not isinstance(basis, xr.Dataset):
         return f"a basis that is a {type(basis).__name__}"
     if missing := [name for name in _DIMS if name not in basis.variables]:

@@ -1,13 +1,12 @@
-"""Vectors at points: a table with a row a point, and a date where there are several."""
+"""Vectors at points: a table with one row per point, and per date where there are several."""
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from dask.base import compute
 
-from xr_terramind.errors import GridError, TerraMindWarning, explain
+from xr_terramind.errors import GridError, explain, import_optional, warn
 from xr_terramind.result.cells import cell_borders, cells_at
 from xr_terramind.result.check import check_grid
 
@@ -31,7 +30,7 @@ def sample(
     points : geopandas.GeoDataFrame or GeoSeries, or array of shape (point, 2), optional
         In any CRS; an array holds longitudes and latitudes in degrees.
     lon, lat : array of shape (point,), optional
-        In degrees, in place of `points`.
+        Longitudes and latitudes in degrees, in place of `points`.
 
     Returns
     -------
@@ -39,8 +38,8 @@ def sample(
         The points with their columns, geometry, CRS, index and order, and ``feature_0``,
         ``feature_1``, ... (as the coordinate ``feature`` counts them), ``valid_fraction`` where the
         embedding has it, and ``inside``. Of a time series, one row for each date of a point, one
-        after the other, with ``time``; the index of the point is repeated. Points outside, empty
-        ones and those without finite coordinates hold NaN, and ``inside`` is False.
+        after the other, with ``time``; the index of the point is repeated. Points outside the grid,
+        empty ones and those without finite coordinates hold NaN, and ``inside`` is False.
 
     Raises
     ------
@@ -49,50 +48,36 @@ def sample(
         points, and columns that have a name of those above.
     ImportError
         Without geopandas.
+
+    Warns
+    -----
+    TerraMindWarning
+        Of the number of points outside the grid.
     """
     check_grid(embedding, with_crs=True)
-    table = _as_table(points, lon, lat)
-    names = _feature_names(embedding)
-    added = ["time"] if "time" in embedding.dims else []
-    added += [
-        *names,
-        "inside",
-        *(["valid_fraction"] if "valid_fraction" in embedding.coords else []),
-    ]
-    _refuse_names(table, added)
+    table = _make_table(points, lon, lat)
+    names = _name_features(embedding)
+    times = ["time"] if "time" in embedding.dims else []
+    shares = ["valid_fraction"] if "valid_fraction" in embedding.coords else []
+    _refuse_names(table, [*times, *names, "inside", *shares])
     rows, cols, inside = find_cells(embedding, table)
     if not inside.all():
         _warn_outside(embedding, inside)
     vectors, valid = vectors_at(embedding, rows[inside], cols[inside])
-    return _joined(table, embedding, names, inside, vectors, valid)
+    return _join_columns(table, embedding, names, inside, vectors, valid)
 
 
 def find_cells(
     embedding: xr.DataArray, points: "gpd.GeoDataFrame"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the cells that hold points.
+    """Find the cells that hold points of any CRS: rows, columns, and whether a cell does.
 
-    Parameters
-    ----------
-    embedding : xarray.DataArray
-        With a CRS.
-    points : geopandas.GeoDataFrame
-        In any CRS.
-
-    Returns
-    -------
-    rows, cols : ndarray of int, shape (point,)
-        -1 for points outside.
-    inside : ndarray of bool, shape (point,)
-
-    Raises
-    ------
-    GridError
-        For points without a CRS and geometries that are no points.
+    As `cells_at` returns them. Points without a CRS, and geometries that are no points, are a
+    `GridError`.
     """
     import shapely
 
-    geometry = _checked_geometry(points)
+    geometry = _check_geometry(points)
     there = np.array(geometry.to_crs(embedding.rio.crs.to_wkt()).array)
     there[shapely.is_empty(there)] = None  # GEOS has no x of an empty point
     return cells_at(embedding, shapely.get_x(there), shapely.get_y(there))
@@ -103,18 +88,8 @@ def vectors_at(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Compute the vectors of cells, and of a lazy embedding no chunk without one of them.
 
-    Parameters
-    ----------
-    embedding : xarray.DataArray
-        Dims ``([time,] feature, y, x)``.
-    rows, cols : ndarray of int, shape (cell,)
-
-    Returns
-    -------
-    vectors : ndarray of float32, shape (cell, time, feature)
-        With one time where the embedding has none.
-    valid_fraction : ndarray of float32, shape (cell, time), or None
-        None where the embedding has none.
+    Vectors are float32 (cell, time, feature), with one time where the embedding has none, and
+    ``valid_fraction`` float32 (cell, time), or None where the embedding has none.
     """
     at = {"y": xr.Variable("cell", rows), "x": xr.Variable("cell", cols)}
     n_times = embedding.sizes.get("time", 1)
@@ -133,33 +108,8 @@ def vectors_at(
     return vectors, found[1].reshape(rows.size, n_times) if len(found) == 2 else None
 
 
-def import_geopandas() -> Any:
-    """Import geopandas, or say how to install it.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    ImportError
-        Where it is missing.
-    """
-    try:
-        import geopandas
-    except ImportError as error:
-        raise ImportError(
-            explain(
-                f"no geopandas ({error})",
-                "it for tables of points and footprints",
-                "Install it with: pip install 'xr_terramind[vector]'",
-            )
-        ) from error
-    return geopandas
-
-
-def _as_table(points: Any, lon: Any, lat: Any) -> "gpd.GeoDataFrame":
-    gpd = import_geopandas()
+def _make_table(points: Any, lon: Any, lat: Any) -> "gpd.GeoDataFrame":
+    gpd = import_optional("geopandas", "vector")
     if (points is None) == (lon is None) or (lon is None) != (lat is None):
         given = [
             name
@@ -177,26 +127,27 @@ def _as_table(points: Any, lon: Any, lat: Any) -> "gpd.GeoDataFrame":
         return points
     if isinstance(points, gpd.GeoSeries):
         return gpd.GeoDataFrame(geometry=points)
-    lons, lats = _lon_lat(points, lon, lat)
+    lons, lats = _read_lon_lat(points, lon, lat)
     return gpd.GeoDataFrame(geometry=gpd.points_from_xy(lons, lats, crs=LON_LAT))
 
 
-def _lon_lat(points: Any, lon: Any, lat: Any) -> tuple[np.ndarray, np.ndarray]:
+def _read_lon_lat(points: Any, lon: Any, lat: Any) -> tuple[np.ndarray, np.ndarray]:
     try:
         if points is not None:
             pairs = np.asarray(points, np.float64)
             lon, lat = pairs.reshape(0, 2).T if not pairs.size else pairs.T
         lons, lats = (np.atleast_1d(np.asarray(values, np.float64)) for values in (lon, lat))
     except (TypeError, ValueError) as error:
-        raise _not_points(f"{type(points if lon is None else lon).__name__} ({error})") from error
+        kind = type(points if lon is None else lon).__name__
+        raise _explain_points(f"{kind} ({error})") from error
     if lons.ndim != 1 or lons.shape != lats.shape:
-        raise _not_points(f"longitudes of shape {lons.shape} and latitudes of {lats.shape}")
+        raise _explain_points(f"longitudes of shape {lons.shape} and latitudes of {lats.shape}")
     if (np.abs(lats) > 90).any():
-        raise _not_points(f"latitudes from {np.nanmin(lats):g} to {np.nanmax(lats):g}")
+        raise _explain_points(f"latitudes from {np.nanmin(lats):g} to {np.nanmax(lats):g}")
     return lons, lats
 
 
-def _not_points(found: str) -> GridError:
+def _explain_points(found: str) -> GridError:
     return GridError(
         explain(
             found,
@@ -207,7 +158,7 @@ def _not_points(found: str) -> GridError:
     )
 
 
-def _checked_geometry(points: "gpd.GeoDataFrame") -> Any:
+def _check_geometry(points: "gpd.GeoDataFrame") -> Any:
     if points.active_geometry_name is None:
         raise GridError(
             explain("a table without geometries", "points", "Name them with .set_geometry(...).")
@@ -235,7 +186,7 @@ def _checked_geometry(points: "gpd.GeoDataFrame") -> Any:
     return geometry
 
 
-def _feature_names(embedding: xr.DataArray) -> list[str]:
+def _name_features(embedding: xr.DataArray) -> list[str]:
     return [f"feature_{number}" for number in embedding["feature"].values]
 
 
@@ -253,16 +204,17 @@ def _refuse_names(points: "gpd.GeoDataFrame", added: list[str]) -> None:
 
 def _warn_outside(embedding: xr.DataArray, inside: np.ndarray) -> None:
     west_east, south_north = (sorted(cell_borders(embedding, dim)[[0, -1]]) for dim in "xy")
-    message = explain(
-        f"{np.count_nonzero(~inside)} of {inside.size} points outside the grid",
-        f"x {west_east[0]:.10g} to {west_east[1]:.10g}, "
-        f"y {south_north[0]:.10g} to {south_north[1]:.10g} in {embedding.rio.crs.to_string()}",
-        "Their features are NaN; look whether their CRS is right.",
+    warn(
+        explain(
+            f"{np.count_nonzero(~inside)} of {inside.size} points outside the grid",
+            f"x {west_east[0]:.10g} to {west_east[1]:.10g}, "
+            f"y {south_north[0]:.10g} to {south_north[1]:.10g} in {embedding.rio.crs.to_string()}",
+            "Their features are NaN; look whether their CRS is right.",
+        )
     )
-    warnings.warn(message, TerraMindWarning, stacklevel=4)  # who called the accessor
 
 
-def _joined(
+def _join_columns(
     points: "gpd.GeoDataFrame",
     embedding: xr.DataArray,
     names: list[str],

@@ -11,14 +11,9 @@ from pyproj.exceptions import CRSError
 
 from xr_terramind.cube.geometry import crs_of
 from xr_terramind.errors import GridError, explain
-from xr_terramind.explore.cosines import (
-    check_comparable,
-    check_shared_dims,
-    cosines,
-    whole_vectors,
-)
-from xr_terramind.explore.vectors import as_map, has_data, made_by
-from xr_terramind.result.cells import cell_borders, cells_at
+from xr_terramind.explore.cosines import check_comparable, check_shared_dims, cosines
+from xr_terramind.explore.vectors import as_map, has_data, model_attrs
+from xr_terramind.result.cells import cell_borders, cells_at, whole_vectors
 from xr_terramind.result.check import check_grid
 
 _PLACE = "place"
@@ -27,27 +22,30 @@ _PLACE = "place"
 def similarity(
     embedding: xr.DataArray, vector: Any = None, *, x: Any = None, y: Any = None, crs: Any = None
 ) -> xr.DataArray:
-    """Map the cosine of all vectors with those of places, or with given ones.
+    """Map how alike all places are to one: the cosine of their vectors.
 
     Parameters
     ----------
     embedding : xarray.DataArray
         Dims feature, y, x and perhaps time.
     vector : array, shape (feature,) or (place, feature), optional
-        Or a DataArray with feature and perhaps one more dim, which is kept with its coordinates;
-        a dim that the embedding has, too, as ``time``, is compared label by label.
+        What to compare with; a DataArray with feature and perhaps one more dim keeps its
+        coordinates. A dim that the embedding has, too, such as ``time``, is compared label by
+        label.
     x, y : float or sequence of float, optional
-        Places, in place of `vector`. With several dates each is compared with the place's vector
-        of the same date.
+        The place, or several, in place of `vector`: the vector of the patch that holds it, of
+        each date where there are several.
     crs : any that pyproj reads, optional
-        Of `x` and `y`; the embedding's own where it is left out.
+        Of `x` and `y`, for example ``"EPSG:4326"`` for longitudes and latitudes; the
+        embedding's own where it is left out.
 
     Returns
     -------
     xarray.DataArray
         float32, -1 to 1, dims ``([place,] [time,] y, x)`` with ``place_x`` and ``place_y`` in the
         embedding's CRS. NaN where the embedding is, or a vector has no length: all over the map
-        where the place is on a lazy embedding's patch without data. Lazy where the embedding is.
+        where the place is on a lazy embedding's patch without data. Several places or vectors give
+        the dim ``place``. Lazy where the embedding is.
 
     Raises
     ------
@@ -65,16 +63,16 @@ def similarity(
             )
         )
     if vector is None:
-        references = _at_places(embedding, x, y, crs)
+        references = _pick_places(embedding, x, y, crs)
         what = "place"
     else:
-        references = _given(embedding, vector)
+        references = _check_vector(embedding, vector)
         what = "given vector"
     result = _compare(embedding, references).rename("similarity")
     result.attrs = {
         "long_name": f"cosine similarity to the {what}",
         "units": "1",
-        **made_by(embedding),
+        **model_attrs(embedding),
     }
     return result
 
@@ -100,14 +98,15 @@ def _compare(embedding: xr.DataArray, references: xr.DataArray) -> xr.DataArray:
     return found if new_dims else found.isel({dim: 0})
 
 
-def _at_places(embedding: xr.DataArray, x: Any, y: Any, crs: Any) -> xr.DataArray:
-    # ([place,] [time,] feature), lazy where the embedding is; what it computes is one cell a place
-    xs, ys, is_one = _places(x, y)
-    own_xs, own_ys = _in_crs_of(embedding, xs, ys, crs)
+def _pick_places(embedding: xr.DataArray, x: Any, y: Any, crs: Any) -> xr.DataArray:
+    # ([place,] [time,] feature), lazy where the embedding is: one cell per place is computed
+    xs, ys, is_one = _read_places(x, y)
+    own_xs, own_ys = _project_places(embedding, xs, ys, crs)
     rows, cols, inside = cells_at(embedding, own_xs, own_ys)
     if not inside.all():
         first = int(np.argmin(inside))
-        raise _outside(embedding, (xs[first], ys[first]), (own_xs[first], own_ys[first]), crs)
+        place, own = (xs[first], ys[first]), (own_xs[first], own_ys[first])
+        raise _explain_outside(embedding, place, own, crs)
     cells = {"y": xr.Variable(_PLACE, rows), "x": xr.Variable(_PLACE, cols)}
     vectors = embedding.variable.isel(cells).transpose(_PLACE, ..., "feature")
     if not is_dask_collection(embedding.variable):
@@ -123,7 +122,7 @@ def _at_places(embedding: xr.DataArray, x: Any, y: Any, crs: Any) -> xr.DataArra
     return references.isel({_PLACE: 0}) if is_one else references
 
 
-def _places(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray, bool]:
+def _read_places(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray, bool]:
     expected = "one number each, or as many of x as of y"
     if x is None or y is None:
         found = f"{'y' if x is None else 'x'} without {'x' if x is None else 'y'}"
@@ -139,7 +138,7 @@ def _places(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray, bool]:
     return np.atleast_1d(xs), np.atleast_1d(ys), xs.ndim == 0
 
 
-def _in_crs_of(
+def _project_places(
     embedding: xr.DataArray, xs: np.ndarray, ys: np.ndarray, crs: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     if crs is None:
@@ -163,7 +162,7 @@ def _in_crs_of(
     return np.asarray(own_xs), np.asarray(own_ys)
 
 
-def _outside(
+def _explain_outside(
     embedding: xr.DataArray, place: tuple[float, float], own: tuple[float, float], crs: Any
 ) -> GridError:
     x_borders, y_borders = cell_borders(embedding, "x"), cell_borders(embedding, "y")
@@ -193,25 +192,25 @@ def _check_data(vectors: xr.Variable, xs: np.ndarray, ys: np.ndarray) -> None:
         )
 
 
-def _given(embedding: xr.DataArray, vector: Any) -> xr.DataArray:
+def _check_vector(embedding: xr.DataArray, vector: Any) -> xr.DataArray:
     # (feature,) or (place, feature), with coordinates along its own dim only
     if not isinstance(vector, xr.DataArray):
         values = vector if is_dask_collection(vector) else np.asarray(vector)
         dims = (_PLACE, "feature")[-values.ndim :] if values.ndim in (1, 2) else None
         if dims is None:
-            raise _misshapen(embedding, f"a vector of shape {values.shape}")
+            raise _explain_shape(embedding, f"a vector of shape {values.shape}")
         vector = xr.DataArray(values, dims=dims)
     own_dims = [dim for dim in vector.dims if dim != "feature"]
     if "feature" not in vector.dims or len(own_dims) > 1 or {"y", "x"} & set(own_dims):
-        raise _misshapen(embedding, f"a vector of dimensions {vector.dims}")
+        raise _explain_shape(embedding, f"a vector of dimensions {vector.dims}")
     if vector.sizes["feature"] != embedding.sizes["feature"]:
-        raise _misshapen(embedding, f"a vector of {vector.sizes['feature']} features")
+        raise _explain_shape(embedding, f"a vector of {vector.sizes['feature']} features")
     if vector.dtype.kind not in "fiu":
-        raise _misshapen(embedding, f"a vector of {vector.dtype}")
+        raise _explain_shape(embedding, f"a vector of {vector.dtype}")
     check_comparable(embedding, vector, "vector")
     check_shared_dims(embedding, vector)
     coords = {
-        _named_of_place(name): coord.variable
+        _rename_place(name): coord.variable
         for name, coord in vector.coords.items()
         if set(coord.dims) == set(own_dims) and own_dims
     }
@@ -221,12 +220,12 @@ def _given(embedding: xr.DataArray, vector: Any) -> xr.DataArray:
     )
 
 
-def _named_of_place(name: Hashable) -> Hashable:
+def _rename_place(name: Hashable) -> Hashable:
     # Vectors that were picked with embedding.isel(x=points, y=points) know where.
     return {"x": "place_x", "y": "place_y"}.get(str(name), name)
 
 
-def _misshapen(embedding: xr.DataArray, found: str) -> GridError:
+def _explain_shape(embedding: xr.DataArray, found: str) -> GridError:
     n_features = embedding.sizes["feature"]
     return GridError(
         explain(

@@ -12,49 +12,35 @@ import xarray as xr
 from xarray.coding.strings import create_vlen_dtype
 
 from xr_terramind.errors import GridError, explain
+from xr_terramind.result.cells import whole_vectors
+from xr_terramind.result.grid import keep_encoding
 
 MAX_SAMPLE = 20_000
 """Cells that colours and clusters are fitted on: more change neither visibly."""
 
-MADE_BY = ("model_key", "modality", "layer_index", "normalization")
+MODEL_ATTRS = ("model_key", "modality", "layer_index", "normalization")
 """Attributes that say what the features mean."""
 
-_PART = 2**24  # numbers; 64 MiB of float32
+_PART_NUMBERS = 2**24  # 64 MiB of float32
 
 VectorFunction = Callable[[np.ndarray], np.ndarray]
 
 
 def sample_vectors(embedding: xr.DataArray, n_least: int, seed: int) -> np.ndarray:
-    """Choose cells at random and compute their vectors.
+    """Choose cells at random and compute their vectors: float32 (cell, feature), without NaN.
 
     Which cells depends on the shape and the seed, not on chunks or the order of y, x and feature.
     Of a lazy embedding all chunks with such a cell are computed, but only their vectors are kept.
-
-    Parameters
-    ----------
-    embedding : xarray.DataArray
-        Dims feature, y, x and perhaps others.
-    n_least : int
-        Cells with an embedding that are needed.
-    seed : int
-
-    Returns
-    -------
-    ndarray of float32, shape (cell, feature)
-        At most `MAX_SAMPLE`, without NaN, in the order of the grid.
-
-    Raises
-    ------
-    GridError
-        Where there are fewer than `n_least`.
+    There are at most `MAX_SAMPLE`, in the order of the grid; fewer than `n_least` are a
+    `GridError`.
     """
     cells = embedding.variable.transpose(..., "y", "x", "feature")
     n_cells = int(np.prod(cells.shape[:-1]))
     generator = np.random.default_rng(seed)
-    vectors = _some(cells, np.arange(n_cells), generator)
+    vectors = _compute_some(cells, np.arange(n_cells), generator)
     if len(vectors) < n_least and n_cells > MAX_SAMPLE:
         # Data may lie in so few cells that the sample missed them: now all are looked at.
-        vectors = _some(cells, np.flatnonzero(has_data(cells)), generator)
+        vectors = _compute_some(cells, np.flatnonzero(has_data(cells)), generator)
     if len(vectors) < n_least:
         raise GridError(
             explain(
@@ -66,7 +52,9 @@ def sample_vectors(embedding: xr.DataArray, n_least: int, seed: int) -> np.ndarr
     return vectors
 
 
-def _some(cells: xr.Variable, candidates: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _compute_some(
+    cells: xr.Variable, candidates: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
     # (..., feature) and flat indices of cells -> (cell, feature)
     if len(candidates) > MAX_SAMPLE:
         candidates = generator.choice(candidates, MAX_SAMPLE, replace=False, shuffle=False)
@@ -105,17 +93,13 @@ def map_vectors(
     Returns
     -------
     xarray.DataArray
-        Dims ``([time,] y, x[, value])`` with the embedding's coordinates and CRS, without its
-        attrs; NaN is its nodata where that is the fill value. Lazy where the embedding is, in its
-        chunks.
+        Dims ``([time,] y, x[, value])``, as `as_map` returns it; in the chunks of a lazy embedding.
     """
     new = {dim: _as_objects(labels) for dim, labels in (into or {}).items()}
-    embedding = embedding.transpose(..., "feature", "y", "x")
-    if embedding.chunks is not None:
-        embedding = embedding.chunk({"feature": -1})
+    embedding = whole_vectors(embedding.transpose(..., "feature", "y", "x"))
     sizes = {dim: len(labels) for dim, labels in new.items()}
     result: xr.DataArray = xr.apply_ufunc(
-        _on_rows,
+        _apply_to_rows,
         embedding,
         kwargs={"function": function, "fill": fill, "dtype": dtype, "shape": tuple(sizes.values())},
         input_core_dims=[["feature"]],
@@ -129,72 +113,30 @@ def map_vectors(
 
 
 def as_map(result: xr.DataArray, embedding: xr.DataArray, fill: float) -> xr.DataArray:
-    """Give the result of `xarray.apply_ufunc` what a map needs: the CRS, and NaN as its nodata.
+    """Give `result`, of `xarray.apply_ufunc`, what a map needs: the CRS, and NaN as its nodata.
 
-    Parameters
-    ----------
-    result : xarray.DataArray
-        Its attrs and encoding are replaced.
-    embedding : xarray.DataArray
-        What it was made of.
-    fill : float
-        What cells without an embedding hold.
-
-    Returns
-    -------
-    xarray.DataArray
-        `result` itself.
+    Its attrs and encoding are replaced in place. NaN is nodata where it is `fill`, which cells
+    without an embedding hold.
     """
     result.attrs = {}
-    result.encoding = {
-        name: embedding.encoding[name] for name in {"grid_mapping"} & embedding.encoding.keys()
-    }
+    result.encoding = keep_encoding(embedding, "grid_mapping")
     if np.isnan(fill):
         result.encoding["_FillValue"] = np.float32(np.nan)
     return result
 
 
 def has_data(vectors: xr.Variable) -> Any:
-    """Say of each vector whether all its features are finite.
-
-    Parameters
-    ----------
-    vectors : xarray.Variable
-        With the dim feature.
-
-    Returns
-    -------
-    xarray.Variable of bool
-        Without it; lazy where `vectors` is.
-    """
+    """Say of each vector whether all its features are finite; lazy where `vectors` is."""
     return xr.apply_ufunc(np.isfinite, vectors, dask="allowed").all("feature")
 
 
-def made_by(embedding: xr.DataArray) -> dict[str, Any]:
-    """Return the attributes that say what the features mean, where they are known.
-
-    Parameters
-    ----------
-    embedding : xarray.DataArray
-
-    Returns
-    -------
-    dict
-    """
-    return {name: embedding.attrs[name] for name in MADE_BY if name in embedding.attrs}
+def model_attrs(embedding: xr.DataArray) -> dict[str, Any]:
+    """Return the attributes that say what the features mean, where they are known."""
+    return {name: embedding.attrs[name] for name in MODEL_ATTRS if name in embedding.attrs}
 
 
 def same_features(one: xr.DataArray | xr.Dataset, other: xr.DataArray | xr.Dataset) -> bool:
-    """Say whether features are labelled alike, where both are labelled.
-
-    Parameters
-    ----------
-    one, other : xarray.DataArray or xarray.Dataset
-
-    Returns
-    -------
-    bool
-    """
+    """Say whether features are labelled alike, where both are labelled."""
     labels = [obj.coords["feature"].values for obj in (one, other) if "feature" in obj.coords]
     return len(labels) < 2 or bool(np.array_equal(labels[0], labels[1]))
 
@@ -202,17 +144,8 @@ def same_features(one: xr.DataArray | xr.Dataset, other: xr.DataArray | xr.Datas
 def name_classes(labels: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
     """Write out the classes of a map of labels, as the coordinate ``category``.
 
-    Parameters
-    ----------
-    labels : xarray.DataArray
-        Integers: 0 for the first name, and so on; -1 for no class.
-    names : sequence of str
-
-    Returns
-    -------
-    xarray.DataArray
-        `labels` with ``category``, strings with the same dims: ``""`` for no class. Lazy where
-        `labels` is. NetCDF and Zarr take it as it is.
+    Strings with the same dims, lazy where `labels` is, which NetCDF and Zarr take as they are.
+    Label 0 is the first name, and so on; -1, which is no class, is ``""``.
     """
     # Objects marked as strings: NumPy's own fixed width has no specification in Zarr 3, and lazy
     # objects without the mark are computed to find out what they are.
@@ -238,7 +171,7 @@ def _as_objects(labels: Any) -> Any:
     return values.astype(object) if values.dtype.kind == "U" else labels
 
 
-def _on_rows(
+def _apply_to_rows(
     values: np.ndarray,
     *,
     function: VectorFunction,
@@ -248,7 +181,7 @@ def _on_rows(
 ) -> np.ndarray:
     # (..., feature) -> (..., *shape), part by part: rows are a copy, and functions make more
     out = np.empty((*values.shape[:-1], *shape), dtype)
-    n_parts = -(-values.size // _PART) or 1
+    n_parts = -(-values.size // _PART_NUMBERS) or 1
     parts = (np.array_split(array, n_parts) for array in (values, out))
     for part, part_out in zip(*parts, strict=True):
         rows = part.reshape(-1, values.shape[-1])
