@@ -19,11 +19,10 @@ import xarray as xr
 from affine import Affine
 from dask.base import compute
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
-from xr_terramind.errors import GridError, explain
-from xr_terramind.result.cells import cell_borders, cell_step, is_even
+from xr_terramind.result.cells import cell_step, north_up
+from xr_terramind.result.check import check_crs, check_image
 from xr_terramind.storage.whole_files import complete_file
 
 MAX_TILE_BYTES = 8 << 20
@@ -36,25 +35,24 @@ _LABEL_NODATA = -1
 
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
 
-_EXPECTED = "a map (y, x), or one with bands: an embedding (feature, y, x) or colours (y, x, rgb)"
 
+def to_cog(embedding: xr.DataArray, path: Any) -> None:
+    """Write a cloud-optimised GeoTIFF that GDAL and QGIS read.
 
-def to_cog(array: xr.DataArray, path: Any) -> None:
-    """Write a cloud-optimised GeoTIFF.
-
-    Tiles are compressed with ZSTD and the predictor for their dtype. Overviews hold means of floats
-    and nearest neighbours of integers. North is up and west is left, whatever way the axes run.
+    Works for an embedding (one band per feature) and for maps made of one: similarity, labels,
+    change, colours. A lazy one is computed piece by piece. Tiles are compressed with ZSTD and the
+    predictor for their dtype. Overviews hold means of floats and nearest neighbours of integers.
+    North is up and west is left, whatever way the axes run. Floats have nodata NaN, and signed
+    integers -1. A dim ``rgb``, 0 to 1, becomes four bands of uint8: red, green, blue and an alpha
+    that is 0 where a colour is NaN. Bands are described (``feature 0``, ...), and attrs become
+    tags, lists as JSON.
 
     Parameters
     ----------
-    array : xarray.DataArray
-        Dims y, x and perhaps one for the bands, in any order: an embedding, or a map made of one.
-        A lazy one is computed piece by piece. A dim ``rgb``, 0 to 1, becomes four bands of uint8:
-        red, green, blue and an alpha that is 0 where a colour is NaN. Elsewhere floats have nodata
-        NaN, and signed integers -1. ``time`` may have one date.
+    embedding : xarray.DataArray
+        Or a map made of one: dims y, x and perhaps one for the bands, in any order, of one date.
     path : str or path
-        A file that is there is replaced once the new one is complete. Bands are described
-        (``feature 0``, ...), and attrs become tags, lists as JSON.
+        A file that is there is replaced once the new one is complete.
 
     Raises
     ------
@@ -63,73 +61,37 @@ def to_cog(array: xr.DataArray, path: Any) -> None:
     OSError
         Where the file cannot be written.
     """
-    image = _north_up(_bands_first(array))
-    transform = _transform(image)
+    from rasterio.shutil import copy as copy_raster
+
+    check_image(embedding)
+    check_crs(embedding)
+    image = _arrange(embedding)
     with complete_file(path) as unfinished:
         plain = unfinished.with_name("plain.tif")
-        _write_plain(image, transform, plain)
+        _write_plain(image, plain)
         _add_overviews(image, plain)
-        copy_raster(plain, unfinished, **_creation_options(image))
+        copy_raster(plain, unfinished, **_choose_options(image))
 
 
-def _bands_first(array: Any) -> xr.DataArray:
-    # ([band,] y, x); a lone date is dropped, and remembered as the scalar coordinate that it is.
-    if not isinstance(array, xr.DataArray):
-        remedy = 'Take one variable out of it, for example ds["label"].'
-        raise GridError(explain(f"a {type(array).__name__}", _EXPECTED, remedy))
-    if array.sizes.get("time", 1) > 1:
-        found, remedy = f"{array.sizes['time']} dates", "Choose one with .isel(time=0)."
-        raise GridError(explain(found, "one for a GeoTIFF", remedy))
+def _arrange(array: xr.DataArray) -> xr.DataArray:
+    # ([band,] y, x), north up; a lone date is dropped, and remembered as a scalar coordinate.
     if "time" in array.dims:
         array = array.squeeze("time")
-    others = [dim for dim in array.dims if dim not in ("y", "x")]
-    if not {"y", "x"} <= set(array.dims) or len(others) > 1:
-        remedy = "Choose one of each further dim with .isel(...), or embed with output='grid'."
-        raise GridError(explain(f"dimensions {tuple(array.dims)}", _EXPECTED, remedy))
-    if array.dtype.kind not in "fiub":
-        remedy = "Convert it with .astype(...)."
-        raise GridError(explain(f"values of {array.dtype}", "numbers", remedy))
-    if array.rio.crs is None:
-        remedy = "Write it with .rio.write_crs(...)."
-        raise GridError(explain("an array without a CRS", "one that says where it lies", remedy))
-    return array.transpose(*others, "y", "x")
+    return north_up(array.transpose(..., "y", "x"))
 
 
-def _north_up(image: xr.DataArray) -> xr.DataArray:
-    rows, cols = (cell_borders(image, dim) for dim in ("y", "x"))
-    return image.isel(
-        y=slice(None, None, -1 if rows[0] < rows[-1] else 1),
-        x=slice(None, None, 1 if cols[0] < cols[-1] else -1),
-    )
-
-
-def _transform(image: xr.DataArray) -> Affine:
-    for dim in ("y", "x"):
-        if not is_even(image[dim].values.astype(np.float64)):
-            raise GridError(
-                explain(
-                    f"a coordinate {dim} that is unevenly spaced",
-                    "one step from each cell to the next",
-                    "Write it to Zarr or NetCDF, whose coordinates say where each cell lies.",
-                )
-            )
-    height, width = (_step(image, dim) for dim in ("y", "x"))
+def _make_transform(image: xr.DataArray) -> Affine:
+    # From steps, not footprints: pixels of an image do not overlap, as windows may.
+    height, width = cell_step(image, "y"), cell_step(image, "x")
     north, west = image["y"].values[0] + height / 2, image["x"].values[0] - width / 2
     return Affine(width, 0, west, 0, -height, north)
-
-
-def _step(image: xr.DataArray, dim: str) -> float:
-    centres = image[dim].values.astype(np.float64)
-    if centres.size == 1:
-        return float(abs(np.diff(cell_borders(image, dim))[0]))
-    return cell_step(centres)  # pixels of an image do not overlap, as windows may
 
 
 def _is_colour(image: xr.DataArray) -> bool:
     return "rgb" in image.dims
 
 
-def _stored_dtype(image: xr.DataArray) -> np.dtype[Any]:
+def _choose_dtype(image: xr.DataArray) -> np.dtype[Any]:
     if _is_colour(image) or image.dtype.kind == "b":
         return np.dtype(np.uint8)
     if image.dtype == np.float16:  # GDAL has it from 3.11 on
@@ -137,15 +99,15 @@ def _stored_dtype(image: xr.DataArray) -> np.dtype[Any]:
     return image.dtype
 
 
-def _nodata(image: xr.DataArray) -> float | None:
-    kind = _stored_dtype(image).kind
+def _choose_nodata(image: xr.DataArray) -> float | None:
+    kind = _choose_dtype(image).kind
     return {"f": np.nan, "i": float(_LABEL_NODATA)}.get(kind)
 
 
-def _write_plain(image: xr.DataArray, transform: Affine, path: Path) -> None:
+def _write_plain(image: xr.DataArray, path: Path) -> None:
     height, width = image.sizes["y"], image.sizes["x"]
-    names = _band_names(image)
-    edge = _tile_edge(image)
+    names = _name_bands(image)
+    edge = _choose_tile_edge(image)
     with rasterio.open(
         path,
         "w",
@@ -153,10 +115,10 @@ def _write_plain(image: xr.DataArray, transform: Affine, path: Path) -> None:
         height=height,
         width=width,
         count=len(names),
-        dtype=_stored_dtype(image),
+        dtype=_choose_dtype(image),
         crs=image.rio.crs,
-        transform=transform,
-        nodata=_nodata(image),
+        transform=_make_transform(image),
+        nodata=_choose_nodata(image),
         tiled=True,
         blockxsize=edge,
         blockysize=edge,
@@ -167,21 +129,21 @@ def _write_plain(image: xr.DataArray, transform: Affine, path: Path) -> None:
         target.descriptions = names
         if _is_colour(image):
             target.colorinterp = _COLOURS
-        target.update_tags(**_tags(image))
-        for rows, cols in _pieces(image):
+        target.update_tags(**_make_tags(image))
+        for rows, cols in _make_pieces(image):
             (values,) = compute(image.isel(y=rows, x=cols).data)
             window = Window.from_slices(rows, cols)
-            target.write(_as_bands(np.asarray(values), image), window=window)
+            target.write(_make_bands(np.asarray(values), image), window=window)
 
 
 def _is_smooth(image: xr.DataArray) -> bool:
-    return _is_colour(image) or _stored_dtype(image).kind == "f"
+    return _is_colour(image) or _choose_dtype(image).kind == "f"
 
 
 def _add_overviews(image: xr.DataArray, path: Path) -> None:
     # Halved until one tile holds all, as GDAL's driver does where it finds none.
     longest = max(image.sizes["y"], image.sizes["x"])
-    n_levels = math.ceil(math.log2(max(1, longest / _tile_edge(image))))
+    n_levels = math.ceil(math.log2(max(1, longest / _choose_tile_edge(image))))
     if not n_levels:
         return
     resampling = Resampling.average if _is_smooth(image) else Resampling.nearest
@@ -189,7 +151,7 @@ def _add_overviews(image: xr.DataArray, path: Path) -> None:
         plain.build_overviews([2 ** (level + 1) for level in range(n_levels)], resampling)
 
 
-def _pieces(image: xr.DataArray) -> Iterator[tuple[slice, slice]]:
+def _make_pieces(image: xr.DataArray) -> Iterator[tuple[slice, slice]]:
     """Yield rectangles that cover the image: whole chunks of a lazy one, some at once."""
     sizes = {dim: image.chunksizes.get(dim, (image.sizes[dim],)) for dim in ("y", "x")}
     n_bytes = image.dtype.itemsize * image.size // (image.sizes["y"] * image.sizes["x"])
@@ -205,17 +167,17 @@ def _pieces(image: xr.DataArray) -> Iterator[tuple[slice, slice]]:
         top += height
 
 
-def _as_bands(values: np.ndarray, image: xr.DataArray) -> np.ndarray:
+def _make_bands(values: np.ndarray, image: xr.DataArray) -> np.ndarray:
     # (band, y, x) as stored
     if not _is_colour(image):
         bands = values if values.ndim == 3 else values[None]
-        return bands.astype(_stored_dtype(image), copy=False)
+        return bands.astype(_choose_dtype(image), copy=False)
     seen = np.isfinite(values).all(axis=0)
     colours = np.rint(np.clip(np.where(seen, values, 0), 0, 1) * 255)
     return np.concatenate([colours, 255.0 * seen[None]]).astype(np.uint8)
 
 
-def _band_names(image: xr.DataArray) -> list[str]:
+def _name_bands(image: xr.DataArray) -> list[str]:
     if image.ndim == 2:
         return [str(image.name or "value")]
     if _is_colour(image):
@@ -226,8 +188,8 @@ def _band_names(image: xr.DataArray) -> list[str]:
     return [str(value) if isinstance(value, str) else f"{dim} {value}" for value in values]
 
 
-def _tags(image: xr.DataArray) -> dict[str, str]:
-    tags = {str(name): _as_text(value) for name, value in image.attrs.items()}
+def _make_tags(image: xr.DataArray) -> dict[str, str]:
+    tags = {str(name): _format_tag(value) for name, value in image.attrs.items()}
     for name in ("STATISTICS", "AREA_OR_POINT", "_FillValue", "long_name"):
         tags.pop(name, None)
     if "time" in image.coords:
@@ -235,7 +197,7 @@ def _tags(image: xr.DataArray) -> dict[str, str]:
     return tags
 
 
-def _as_text(value: Any) -> str:
+def _format_tag(value: Any) -> str:
     if isinstance(value, str | numbers.Number):
         return str(value)
     if isinstance(value, np.ndarray | list | tuple):
@@ -243,13 +205,13 @@ def _as_text(value: Any) -> str:
     return str(value)
 
 
-def _tile_edge(image: xr.DataArray) -> int:
+def _choose_tile_edge(image: xr.DataArray) -> int:
     # Where all bands of a tile lie together, tiles of many bands have to be small.
     if _interleaves_by_tile():
         return 512
-    n_bands = len(_band_names(image))
+    n_bands = len(_name_bands(image))
     edge = 512
-    while edge > 32 and edge**2 * n_bands * _stored_dtype(image).itemsize > MAX_TILE_BYTES:
+    while edge > 32 and edge**2 * n_bands * _choose_dtype(image).itemsize > MAX_TILE_BYTES:
         edge //= 2
     return edge
 
@@ -259,12 +221,12 @@ def _interleaves_by_tile() -> bool:
     return (int(major), int(minor)) >= (3, 11)
 
 
-def _creation_options(image: xr.DataArray) -> dict[str, Any]:
+def _choose_options(image: xr.DataArray) -> dict[str, Any]:
     options = {
         "driver": "COG",
         "compress": "zstd",
         "predictor": "yes",  # GDAL's word for 3 of floats and 2 of integers
-        "blocksize": _tile_edge(image),
+        "blocksize": _choose_tile_edge(image),
         "bigtiff": "if_safer",
         "num_threads": "all_cpus",
     }

@@ -14,14 +14,6 @@ from xr_terramind.errors import explain
 def complete_file(path: Any) -> Iterator[Path]:
     """Yield a name in a hidden folder beside `path`; what stands there is moved if nothing fails.
 
-    Parameters
-    ----------
-    path : str or path
-
-    Yields
-    ------
-    Path
-
     Raises
     ------
     OSError
@@ -42,16 +34,7 @@ def complete_file(path: Any) -> Iterator[Path]:
 
 
 def check_folder(target: Path) -> None:
-    """Refuse a name in a folder that is not there.
-
-    Parameters
-    ----------
-    target : Path
-
-    Raises
-    ------
-    FileNotFoundError
-    """
+    """Refuse a name in a folder that is not there, with a FileNotFoundError."""
     if not target.parent.is_dir():
         raise FileNotFoundError(
             explain(f"no folder {str(target.parent)!r}", "one to write into", "Create it first.")
