@@ -11,9 +11,9 @@ from xr_terramind.cube.arrange import Cube, check_dtype, check_sizes
 from xr_terramind.cube.bands import arrange_bands, invalid_pixels
 from xr_terramind.cube.dims import add_band_dim, as_dataarray, nodata_values, order_dims
 from xr_terramind.cube.geometry import PixelGrid, pixel_grid, pixel_size_m
-from xr_terramind.cube.report import InputReport, Issue
+from xr_terramind.cube.report import InputReport, Issue, make_warning
 from xr_terramind.cube.values import sample_values, value_facts, value_issues
-from xr_terramind.errors import TerraMindError, explain
+from xr_terramind.errors import TerraMindError
 from xr_terramind.model.modalities import Modality
 
 PIXEL_SIZE_M = 10.0
@@ -62,7 +62,7 @@ def inspect_cube(
         facts["bands"] = ", ".join(f"{band}={name}" for band, name in arranged[1].items())
     if grid is not None:
         facts |= _grid_facts(grid, array)
-        issues += _grid_issues(grid, array, modality)
+        issues += _grid_issues(grid, array)
     if fit == "windows":
         issues += _extent_issues(array, window_px)
     if arranged is not None and arranged[2]:
@@ -97,30 +97,21 @@ def check_cube(
     return InputReport(tuple(sorted(issues, key=lambda issue: issue.severity)), facts)
 
 
-def _grid_issues(grid: PixelGrid, array: xr.DataArray, modality: Modality) -> Iterator[Issue]:
-    if grid.crs is None:
-        yield Issue(
-            "no-crs",
-            "warning",
-            explain(
-                "no CRS",
-                "an EPSG code, so that the embedding knows where it lies",
-                f"{_crs_remedy(array)} x and y are kept all the same.",
-            ),
-        )
-        return
+def _grid_issues(grid: PixelGrid, array: xr.DataArray) -> Iterator[Issue]:
     size = pixel_size_m(grid, (array.sizes["y"], array.sizes["x"]))
-    if size is None:
-        return
-    if any(abs(edge / PIXEL_SIZE_M - 1) > _PIXEL_SIZE_TOLERANCE for edge in size):
-        yield Issue(
+    if grid.crs is None:
+        yield make_warning(
+            "no-crs",
+            "no CRS",
+            "an EPSG code, so that the embedding knows where it lies",
+            f"{_crs_remedy(array)} x and y are kept all the same.",
+        )
+    elif size and any(abs(edge / PIXEL_SIZE_M - 1) > _PIXEL_SIZE_TOLERANCE for edge in size):
+        yield make_warning(
             "pixel-size",
-            "warning",
-            explain(
-                f"pixels of {size[0]:.4g} x {size[1]:.4g} m on the ground",
-                f"{PIXEL_SIZE_M:g} m, as TerraMind was trained on",
-                "Resample with cube.rio.reproject(cube.rio.estimate_utm_crs(), resolution=10).",
-            ),
+            f"pixels of {size[0]:.4g} x {size[1]:.4g} m on the ground",
+            f"{PIXEL_SIZE_M:g} m, as TerraMind was trained on",
+            "Resample with cube.rio.reproject(cube.rio.estimate_utm_crs(), resolution=10).",
         )
 
 
@@ -137,27 +128,21 @@ def _crs_remedy(array: xr.DataArray) -> str:
 def _extent_issues(array: xr.DataArray, window_px: int) -> Iterator[Issue]:
     height_px, width_px = array.sizes["y"], array.sizes["x"]
     if min(height_px, width_px) < window_px:
-        yield Issue(
+        yield make_warning(
             "small-extent",
-            "warning",
-            explain(
-                f"an extent of {height_px} x {width_px} pixels, smaller than a window",
-                f"{window_px} x {window_px} pixels at least; patches will see padding",
-                "Open a larger area, or use fit='resize'.",
-            ),
+            f"an extent of {height_px} x {width_px} pixels, smaller than a window",
+            f"{window_px} x {window_px} pixels at least; patches will see padding",
+            "Open a larger area, or use fit='resize'.",
         )
 
 
 def _assumed_issue(modality: Modality) -> Issue:
-    return Issue(
+    return make_warning(
         "band-order-assumed",
-        "warning",
-        explain(
-            f"{len(modality.bands)} bands without names",
-            "named bands",
-            f"The order {', '.join(modality.bands)} was assumed; name the bands with "
-            "cube.assign_coords(band=[...]) to be sure.",
-        ),
+        f"{len(modality.bands)} bands without names",
+        "named bands",
+        f"The order {', '.join(modality.bands)} was assumed; name the bands with "
+        "cube.assign_coords(band=[...]) to be sure.",
     )
 
 

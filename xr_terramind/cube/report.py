@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Literal
 
-from xr_terramind.errors import TerraMindError
+from xr_terramind.errors import TerraMindError, explain
 
 _GREEN = "#2e7d32"
 
@@ -30,6 +30,11 @@ class Issue:
     severity: Literal["error", "warning"]
     message: str
     kind: type[TerraMindError] = field(default=TerraMindError, repr=False)
+
+
+def make_warning(code: str, found: str, expected: str, remedy: str) -> Issue:
+    """Say what is doubtful, in the three parts of every message."""
+    return Issue(code, "warning", explain(found, expected, remedy))
 
 
 @dataclass(frozen=True)

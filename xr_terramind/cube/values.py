@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xr_terramind.cube.report import Issue
+from xr_terramind.cube.report import Issue, make_warning
 from xr_terramind.errors import ValueRangeError, explain
 from xr_terramind.model.modalities import Modality
 
@@ -65,27 +65,21 @@ def _reflectance_issues(valid: np.ndarray, modality: Modality) -> Iterator[Issue
         (np.count_nonzero(valid < low) / n_values, f"below {low:g}"),
     ):
         if share > _OUTSIDE_SHARE:
-            yield Issue(
+            yield make_warning(
                 "value-range",
-                "warning",
-                explain(
-                    f"{share:.1%} of the valid values {words} (they go from {valid.min():.5g} "
-                    f"to {valid.max():.5g})",
-                    f"{modality.unit}, {low:g} to {high:g}",
-                    "Look at scale and offset of the source; values outside are clipped.",
-                ),
+                f"{share:.1%} of the valid values {words} (they go from {valid.min():.5g} "
+                f"to {valid.max():.5g})",
+                f"{modality.unit}, {low:g} to {high:g}",
+                "Look at scale and offset of the source; values outside are clipped.",
             )
     if modality.is_sentinel2 and valid.min() >= 1000:
-        yield Issue(
+        yield make_warning(
             "boa-offset",
-            "warning",
-            explain(
-                f"no valid value under 1000 (the least is {valid.min():.5g})",
-                "dark pixels well under 1000, such as water or shadow",
-                "Products of processing baseline 04.00 and later (from 25 January 2022) carry an "
-                "offset of +1000: subtract it with cube.where(cube != 0) - 1000, unless the source "
-                "has done so.",
-            ),
+            f"no valid value under 1000 (the least is {valid.min():.5g})",
+            "dark pixels well under 1000, such as water or shadow",
+            "Products of processing baseline 04.00 and later (from 25 January 2022) carry an "
+            "offset of +1000: subtract it with cube.where(cube != 0) - 1000, unless the source "
+            "has done so.",
         )
 
 

@@ -44,18 +44,11 @@ def find_place(
     bbox: tuple[float, float, float, float] | None,
     geometry: Any,
 ) -> Place:
-    """Read exactly one way of naming a place.
+    """Read exactly one way of naming a place: a point with its buffer, a box, or a geometry.
 
-    Parameters
-    ----------
-    point : (longitude, latitude), optional
-        With `buffer_m`, half the edge of a square around it in metres.
-    buffer_m : float, optional
-    bbox : (west, south, east, north), optional
-        In degrees; ``west > east`` crosses the antimeridian.
-    geometry : optional
-        A shapely geometry or GeoJSON mapping in degrees, or a GeoDataFrame or GeoSeries in any
-        CRS. Its bounds are taken.
+    The buffer is half the edge of a square, in metres. A box with ``west > east`` crosses the
+    antimeridian. A geometry is shapely's or GeoJSON in degrees, or a GeoDataFrame or GeoSeries in
+    any CRS; its bounds are taken.
 
     Raises
     ------

@@ -117,10 +117,8 @@ def open_s2(
     """
     place = find_place(point, buffer_m, bbox, geometry)
     scale_m = check_number("scale_m", scale_m) or 0.0
-    cloudy_pct, fill_value = (
-        check_number("cloudy_pct", cloudy_pct),
-        check_number("fill_value", fill_value),
-    )
+    cloudy_pct = check_number("cloudy_pct", cloudy_pct)
+    fill_value = check_number("fill_value", fill_value)
     start, end = _read_time_window(start, end)
     grid = lay_grid(place, crs, scale_m)
     query = Query(

@@ -20,14 +20,14 @@ from xr_terramind.sources.synthetic.noise import (
     nodes,
     noise,
     per_tile,
+    rotate,
     smooth,
-    turned,
     winding_m,
 )
 
 STRIP_PX = 64  # rows drawn at a time: the layers stay in cache, memory does not grow with a chunk
 
-# Surface reflectance x 10000 in the order of S2L2A's bands, a line a class.
+# Surface reflectance x 10000 in the order of S2L2A's bands, one line per class.
 # "published": the typical land-cover profiles of Esri's Sentinel-2 Explorer (repository
 # Esri/imagery-explorer-apps, src/sentinel-2-explorer/components/SpectralProfileTool/config.ts),
 # rounded to 10 and kept within 10..10000. "mixed": the mean of "conifer" and "crop"
@@ -81,10 +81,10 @@ class _Parcels:
     lane_m: np.ndarray  # distance to the nearest country lane
 
 
-def _parcels(view: View) -> _Parcels:
+def _cut_parcels(view: View) -> _Parcels:
     """Cut each district into strips, and each strip into fields, of uneven widths."""
-    district, east_m, south_m, lane_m = _districts(view)
-    along_m, across_m = turned(district, east_m, south_m)
+    district, east_m, south_m, lane_m = _find_districts(view)
+    along_m, across_m = rotate(district, east_m, south_m)
     wave = across_m / 1300 + byte_of(district, 3)
     strip_edge, strip = edge_and_index(across_m / 280 + 2 * np.abs(wave - np.rint(wave)))
     strip_bits = hash_bits(view.seed, "strip", district, strip)
@@ -94,7 +94,7 @@ def _parcels(view: View) -> _Parcels:
     return _Parcels(hash_bits(view.seed, "field", strip_bits, field), across_m, edge_m, lane_m)
 
 
-def _districts(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _find_districts(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Find the Voronoi cells, about 1.3 km wide, whose fields share a direction.
 
     Returns (bits, east_m, south_m, border_m): the cell's random bits, the position relative to
@@ -115,8 +115,8 @@ def _districts(view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
         distance = dx * dx + dy * dy
         closer = distance < nearest
         second = np.where(closer, nearest, np.minimum(second, distance))
-        for kept, found in ((nearest, distance), (bits, node), (east, dx), (south, dy)):
-            np.copyto(kept, found, where=closer)
+        for best, found in ((nearest, distance), (bits, node), (east, dx), (south, dy)):
+            np.copyto(best, found, where=closer)
     # Half the difference of squared distances to two centres one cell apart is the distance to
     # their bisector.
     return bits, east * cell_m, south * cell_m, (second - nearest) * (cell_m / 2)
@@ -189,7 +189,7 @@ def _paint_coast(surface: _Surface, view: View) -> None:
     surface.paint(surf, "shallow_water", "sand", 0.05)
 
 
-def _inland(surface: _Surface) -> np.ndarray:
+def _find_inland(surface: _Surface) -> np.ndarray:
     """Tell where neither sea nor beach is painted."""
     return (surface.base != CLASS["shallow_water"]) & (surface.base != CLASS["sand"])
 
@@ -199,7 +199,7 @@ def _paint_river(surface: _Surface, view: View) -> None:
     river_m = from_line_m(view, winding_m(view, "river", view.south_m, 0.12), 0.68)
     bank_m = np.abs(river_m) - 40 - 15 * noise(view, "width", 500)
     patch = fractal(view, "meadow", 250, 40)
-    meadow = (bank_m < 140 + 160 * patch) & _inland(surface)
+    meadow = (bank_m < 140 + 160 * patch) & _find_inland(surface)
     surface.paint(meadow, "straw", "crop", 0.75, 1.1 + 0.2 * patch)
     trees = meadow & ((bank_m < 30 + 60 * patch) | (patch > 0.35))
     surface.paint(trees, "broadleaf", "crop", 0.2, 1 + 0.3 * patch)
@@ -215,7 +215,7 @@ def _paint_town(surface: _Surface, view: View) -> None:
     radius_m = 0.075 * view.layout_m
     outward = (dx_m * dx_m + dy_m * dy_m) / radius_m**2
     outward += 0.9 * fractal(view, "suburb", radius_m, 60)
-    dry = _inland(surface)
+    dry = _find_inland(surface)
     inside = (outward < 1) & dry
     if inside.any():
         _paint_blocks(surface, view, inside, outward, east_m, south_m)
@@ -231,7 +231,7 @@ def _paint_blocks(
     east_m: np.ndarray,
     south_m: np.ndarray,
 ) -> None:
-    """Paint blocks of houses, thinning outwards, with a few parks and bright halls."""
+    """Paint blocks of houses, fewer outwards, with some parks and bright halls."""
     street_x, block_x = edge_and_index(east_m / 120)
     street_y, block_y = edge_and_index(south_m / 90)
     _, lot_x = edge_and_index(east_m / 24)
@@ -249,10 +249,10 @@ def _paint_blocks(
     surface.paint(inside & (block > 0.94), "broadleaf", "crop", 0.5, tone)
 
 
-def _land_cover(view: View) -> _Surface:
+def _paint_land_cover(view: View) -> _Surface:
     shape = (view.rows.size, view.cols.size)
     classes, fractions = np.zeros((2, *shape), np.intp), np.zeros((2, *shape), np.float32)
-    surface, parcels = _Surface(*classes, *fractions), _parcels(view)
+    surface, parcels = _Surface(*classes, *fractions), _cut_parcels(view)
     _paint_fields(surface, view, parcels)
     _paint_forest(surface, view, parcels)
     for paint in (_paint_coast, _paint_river, _paint_town):
@@ -260,8 +260,8 @@ def _land_cover(view: View) -> _Surface:
     return surface
 
 
-def _cloud_thickness(view: View) -> np.ndarray:
-    """One cumulus a layout tile (y, x): 0 outside, 1 in its core."""
+def _draw_cloud(view: View) -> np.ndarray:
+    """Draw the thickness (y, x) of one cumulus per layout tile: 0 outside, 1 in its core."""
     bits, south, east = per_tile(view, f"cloud{view.step}")
     dy, dx = south - 0.25 - 0.5 * byte_of(bits, 0), east - 0.35 - 0.4 * byte_of(bits, 1)
     distance = (dx * dx + dy * dy) / (0.07 + 0.03 * byte_of(bits, 2)) ** 2
@@ -271,12 +271,12 @@ def _cloud_thickness(view: View) -> np.ndarray:
     return smooth(0.9 - distance + 1.2 * puffs)
 
 
-def _digital_numbers(view: View, bands: np.ndarray) -> np.ndarray:  # (band, y - 2, x - 2)
+def _draw_strip(view: View, bands: np.ndarray) -> np.ndarray:  # (band, y - 2, x - 2)
     """Draw a view less its margin of one pixel, which the optics' blur looks into."""
-    surface, cloud = _land_cover(view), _cloud_thickness(view)
+    surface, cloud = _paint_land_cover(view), _draw_cloud(view)
     # The sun stands in the south-east, so a shadow falls to the north-west of its cloud.
     sunward_px = max(1, view.layout_m // 140)
-    shadow = _cloud_thickness(
+    shadow = _draw_cloud(
         replace(view, rows=view.rows + sunward_px, cols=view.cols + sunward_px // 2)
     )
     cloud_tone = 0.5 + 0.45 * cloud
@@ -289,11 +289,11 @@ def _digital_numbers(view: View, bands: np.ndarray) -> np.ndarray:  # (band, y -
         light *= surface.brightness * (1 - SHADOW[band] * shadow)
         light += cloud * (values[CLASS["cloud"]] * cloud_tone - light)
         noise = ((grain * (2 * band + 1)) >> 24).astype(np.float32) / 256 - 0.5
-        drawn[layer] = np.rint(np.clip(_blurred(light) * (1 + 0.03 * noise), 1, 10_000))
+        drawn[layer] = np.rint(np.clip(_blur(light) * (1 + 0.03 * noise), 1, 10_000))
     return drawn
 
 
-def _blurred(image: np.ndarray) -> np.ndarray:
+def _blur(image: np.ndarray) -> np.ndarray:
     """Mix each pixel with its neighbours as optics do: contrast at Nyquist falls to a quarter."""
     image = (image[:-2] + image[2:]) * (3 / 16) + image[1:-1] * (10 / 16)
     return (image[:, :-2] + image[:, 2:]) * (3 / 16) + image[:, 1:-1] * (10 / 16)
@@ -308,5 +308,5 @@ def draw(ranges: Sequence[np.ndarray], size_px: int, seed: int) -> np.ndarray:
         for start in range(0, rows.size, STRIP_PX):
             strip = rows[start : start + STRIP_PX]
             view = View(np.arange(strip[0] - 1, strip[-1] + 2), around, size_px, seed, step)
-            drawn[index, :, start : start + strip.size] = _digital_numbers(view, bands)
+            drawn[index, :, start : start + strip.size] = _draw_strip(view, bands)
     return drawn

@@ -13,7 +13,7 @@ import numpy as np
 SCALE_M = 10
 FIRST_MONTH = np.datetime64("2022-06")
 
-# Town, river, roads and cloud recur with this period; a smaller scene shrinks them to fit itself.
+# Town, river, roads and cloud repeat with this period; in a smaller scene they shrink with it.
 LAYOUT_M = 11_200
 
 
@@ -117,7 +117,7 @@ def winding_m(view: View, feature: str, position_m: np.ndarray, bend: float) -> 
 
 
 def from_line_m(view: View, winding_m: np.ndarray, at: float) -> np.ndarray:
-    """Signed distance to a line that recurs once a layout tile, at the fraction `at` of it."""
+    """Signed distance to a line that recurs once per layout tile, at the fraction `at` of it."""
     offset = winding_m / view.layout_m - at
     return (offset - np.rint(offset)) * view.layout_m
 
@@ -129,8 +129,8 @@ def edge_and_index(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(within, 1 - within), index.astype(np.int32)
 
 
-def turned(bits: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn (x, y) by a random angle, from the tangent of its half: that needs no sine."""
+def rotate(bits: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rotate (x, y) by a random angle, from the tangent of its half: that needs no sine."""
     tangent = 0.9 * byte_of(bits, 2) - 0.3
     norm = 1 / (1 + tangent * tangent)
     cos, sin = (1 - tangent * tangent) * norm, 2 * tangent * norm
