@@ -14,11 +14,11 @@ from rich.text import Text
 
 import xr_terramind as xtm
 from xr_terramind.cli import look
+from xr_terramind.cli.flags import add_flags
 from xr_terramind.cli.messages import ReadableGroup, console
 from xr_terramind.cli.read import open_cube
 from xr_terramind.cli.write import check_embedding, check_target, write_embedding
-from xr_terramind.model.modalities import MODALITIES
-from xr_terramind.model.specs import MODELS
+from xr_terramind.options import EmbedKeywords
 
 app = typer.Typer(
     cls=ReadableGroup,
@@ -32,59 +32,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# A flag that is not given is None and is not passed on, so that the environment's defaults apply.
 Flag = typer.Option
 Source = Annotated[Path, typer.Argument(metavar="IN", help="A .tif, .nc or .zarr.")]
-Output = Annotated[
-    str | None,
-    Flag(metavar="grid|windows|pooled", help="A vector a patch, a window, or for the extent."),
-]
-Model = Annotated[
-    str | None,
-    Flag(metavar="KEY", help="See xr-terramind models.", autocompletion=lambda: list(MODELS)),
-]
-Modality = Annotated[
-    str | None,
-    Flag(
-        metavar="|".join(MODALITIES),
-        help="What the bands are.",
-        autocompletion=lambda: list(MODALITIES),
-    ),
-]
-Weights = Annotated[
-    str | None,
-    Flag(metavar="pretrained|random|PATH", help="PATH leads to a .pt or .safetensors file."),
-]
-Fit = Annotated[
-    str | None,
-    Flag(metavar="windows|resize", help="Native resolution, or all resized to one window."),
-]
-WindowSize = Annotated[int | None, Flag(help="Edge of a window in pixels, a multiple of 16.")]
-Overlap = Annotated[int | None, Flag(help="Pixels that windows share, a multiple of 32.")]
-
-
-def _clip(text: str) -> tuple[float, float] | str:
-    if text in ("auto", "none"):
-        return text
-    try:
-        low, high = (float(limit) for limit in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(
-            f"found {text!r}; expected LOW,HIGH or auto or none. For example --clip 0,10000."
-        ) from None
-    return low, high
-
-
-def _batch_size(text: str) -> int | str:
-    if text == "auto" or text.isdecimal():
-        return text if text == "auto" else int(text)
-    raise typer.BadParameter(f"found {text!r}; expected auto or a whole number. Leave it out.")
-
-
-def _given(**flags: Any) -> dict[str, Any]:
-    given = {name: value for name, value in flags.items() if value is not None}
-    # The one option of which None is a value: pixels are not clipped.
-    return {**given, "clip": None} if given.get("clip") == "none" else given
 
 
 def _version(wanted: bool) -> None:
@@ -103,11 +52,11 @@ def _top(
 
 
 @app.command(epilog="Example: xr-terramind demo --size 448")
+@add_flags("model", "weights")
 def demo(
     folder: Annotated[Path, Flag(help="Where the results go.")] = Path("demo"),
-    model: Model = None,
-    weights: Weights = None,
     size: Annotated[int, Flag(min=64, help="Edge of the scene in pixels of 10 m.")] = 1120,
+    **options: Any,
 ) -> None:
     """Embed a synthetic scene: shows within a minute that all works, and what comes out."""
     from xr_terramind.cli.demo import draw_overview
@@ -116,13 +65,12 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     target, picture = folder / "embedding.zarr", folder / "overview.png"
     scene = xtm.sample_scene(size, chunks={"y": 512, "x": 512})
-    options = _given(model=model, weights=weights)
     typer.echo(scene.terramind.check())
     typer.echo(scene.terramind.plan(**options))
     try:
         embedding = _lazy_embedding(scene, options, target)
     except xtm.WeightsError as error:
-        if weights is not None:
+        if "weights" in options:
             raise
         _warn_of_random_weights(error)
         embedding = scene.terramind.embed(**options, weights="random")
@@ -143,36 +91,29 @@ def _warn_of_random_weights(error: xtm.WeightsError) -> None:
 
 
 @app.command(epilog="Example: xr-terramind check s2.tif")
+@add_flags("modality")
 def check(
     source: Source,
-    modality: Modality = None,
     sample: Annotated[int | None, Flag(min=1, help="Windows to read for the values.")] = None,
+    **options: Any,
 ) -> None:
     """Say what is wrong with a cube and what to do about it; exit code 1 where it is an error."""
     with open_cube(source) as cube:
-        report = cube.terramind.check(sample, **_given(modality=modality))
+        report = cube.terramind.check(sample, **options)
     typer.echo(report)
     raise typer.Exit(0 if report.ok else 1)
 
 
 @app.command(epilog="Example: xr-terramind plan s2.tif --model terramind_v1_base --overlap 64")
+@add_flags("output", "model", "modality", "fit", "window_size", "overlap")
 def plan(
     source: Source,
-    output: Output = None,
-    model: Model = None,
-    modality: Modality = None,
-    fit: Fit = None,
-    window_size: WindowSize = None,
-    overlap: Overlap = None,
     calibrate: Annotated[
         bool, Flag("--calibrate", help="Measure for two seconds how long it would take here.")
     ] = False,
+    **options: Any,
 ) -> None:
     """Say what embed would run: windows, tasks, memory, size of the output. Nothing is computed."""
-    options = _given(
-        output=output, model=model, modality=modality, fit=fit, window_size=window_size,
-        overlap=overlap,
-    )  # fmt: skip
     with open_cube(source) as cube:
         typer.echo(cube.terramind.plan(**options, calibrate=calibrate))
 
@@ -185,6 +126,7 @@ def plan(
     "xr-terramind embed s2.nc embedding.tif --model terramind_v1_base --overlap 64\n\n"
     "xr-terramind embed s2.zarr vector.nc --output pooled --pooling max"
 )
+@add_flags("output", *EmbedKeywords.__annotations__)
 def embed(
     source: Source,
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A .zarr, .nc or .tif.")],
@@ -193,47 +135,12 @@ def embed(
         bool, Flag("--resume", help="Go on with a .zarr that was begun: only what is missing.")
     ] = False,
     dtype: Annotated[
-        str, Flag(metavar="float32|int8", help="Of a .zarr; int8 has a scale for each vector.")
+        str, Flag(metavar="float32|int8", help="Of a .zarr; int8 has one scale per vector.")
     ] = "float32",
-    output: Output = None,
-    model: Model = None,
-    modality: Modality = None,
-    weights: Weights = None,
-    normalize: Annotated[
-        str | None, Flag(metavar="zscore|raw|none", help="By the statistics of pretraining.")
-    ] = None,
-    layer: Annotated[int | None, Flag(help="Encoder block to take; -1 is the last.")] = None,
-    pooling: Annotated[str | None, Flag(metavar="mean|max", help="Over valid patches.")] = None,
-    fit: Fit = None,
-    window_size: WindowSize = None,
-    overlap: Overlap = None,
-    clip: Annotated[
-        Any, Flag(parser=_clip, metavar="LOW,HIGH|auto|none", help="Range of raw values.")
-    ] = None,
-    min_valid_fraction: Annotated[
-        float | None, Flag(help="Patches with less valid area (0 to 1) are NaN.")
-    ] = None,
-    engine: Annotated[
-        str | None, Flag(metavar="auto|torch|openvino|terratorch", help="What runs the encoder.")
-    ] = None,
-    device: Annotated[
-        str | None, Flag(metavar="auto|cpu|cuda|cuda:N|mps", help="A GPU where there is one.")
-    ] = None,
-    precision: Annotated[
-        str | None, Flag(metavar="auto|float32|bfloat16|float16", help="Its number format.")
-    ] = None,
-    batch_size: Annotated[
-        Any, Flag(parser=_batch_size, metavar="auto|N", help="Windows a forward pass.")
-    ] = None,
+    **options: Any,
 ) -> None:
     """Embed a cube block by block and write the embedding."""
     started_s = time.perf_counter()
-    options = _given(
-        output=output, model=model, modality=modality, weights=weights, normalize=normalize,
-        layer=layer, pooling=pooling, fit=fit, window_size=window_size, overlap=overlap, clip=clip,
-        min_valid_fraction=min_valid_fraction, engine=engine, device=device, precision=precision,
-        batch_size=batch_size,
-    )  # fmt: skip
     check_target(target, source, overwrite=overwrite, resume=resume, dtype=dtype)
     with open_cube(source) as cube:
         _write(_lazy_embedding(cube, options, target), target, resume=resume, dtype=dtype)
