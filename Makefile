@@ -9,13 +9,23 @@ export UV_PYTHON_DOWNLOADS = never
 # Trust what the machine trusts, as pip does: company proxies have certificates of their own.
 export UV_SYSTEM_CERTS = 1
 
-.PHONY: demo test lint docs bench bench-scale lock clean
+.PHONY: demo check test lint docs bench bench-scale lock clean
 
 demo: $(READY)
 	$(BIN)/xr-terramind demo
 
+# The developer's loop: all tests that run in one process and without TerraTorch, a file at a time
+# in each of two workers, so that fixtures of a module are made once.
+WITHIN := -n 2 --dist loadfile --ignore tests/outside --ignore tests/parity
+
+check: lint
+	$(BIN)/python -m pytest $(WITHIN)
+
+# Everything, once. Clusters, processes to be killed, notebooks and TerraTorch's largest models use
+# both cores by themselves.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WITHIN)
+	$(BIN)/python -m pytest tests/outside tests/parity
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,9 +1,14 @@
-"""What several test modules share: example chips, TerraTorch, tiny models."""
+"""What all folders of tests share: example chips, and a cache that is not the user's."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+# The workers of pytest-xdist share the cores: one thread of PyTorch each, in what they start, too.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 _HERE = Path(__file__).resolve().parent
 
@@ -18,28 +23,15 @@ def examples() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def registry():
-    """TerraTorch's BACKBONE_REGISTRY; the import takes some twenty seconds, once a session."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of TerraTorch's many dependencies, not ours to mend
-        from terratorch.registry import BACKBONE_REGISTRY
-
-        # Backbones are registered as their module is imported.
-        import terratorch.models.backbones.terramind  # noqa: F401  # isort: skip
-    import torch
-
-    # TerraTorch's import lowers it to "medium", where CPUs with bfloat16 units round to 0.02.
-    torch.set_float32_matmul_precision("highest")
-    return BACKBONE_REGISTRY
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> None:
-    # Converted encoders are shared by all tests, and by the processes that they start.
-    os.environ["XR_TERRAMIND_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    # Converted encoders are shared by all tests, by the processes that they start, and by the
+    # workers of pytest-xdist: an encoder that two of them convert at once ends as one whole entry,
+    # so that no lock is needed.
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each worker's own folder lies in that of the run
+    os.environ["XR_TERRAMIND_CACHE"] = str(folder / "cache")
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +40,16 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("XR_TERRAMIND_", "RS_EMBED_TERRAMIND_")):
             if name not in ("XR_TERRAMIND_EXAMPLES", "XR_TERRAMIND_CACHE"):
                 monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache and loaded encoders of the test's own; large ones are not left behind."""
+    from xr_terramind.inference import loaded
+
+    loaded._load_runner.cache_clear()
+    folder = tmp_path / "own_cache"
+    monkeypatch.setenv("XR_TERRAMIND_CACHE", str(folder))
+    yield folder
+    loaded._load_runner.cache_clear()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,9 +1,7 @@
-"""The encoder on OpenVINO: equal to TerraTorch, equal to torch, and quiet about both."""
+"""The encoder on OpenVINO: equal to torch, and quiet about it."""
 
-import gc
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -18,20 +16,17 @@ import torch
 import xarray as xr
 
 import xr_terramind as xtm
-from tests.model.test_weights import NORM, make_state, save
-from tests.parity.test_terratorch import TOLERANCE, build, difference, reference
-from tests.parity.test_terratorch import save as save_model
-from tests.support.cubes import embed, image, scene
+from tests.support.cubes import embed, noise, noise_image, scene
 from tests.support.requests import make_key, make_request
+from tests.support.weights import NORM, make_state, save
 from xr_terramind.inference import device, loaded
 from xr_terramind.inference.device import resolve_runtime
 from xr_terramind.inference.engines import cache
 from xr_terramind.inference.engines import openvino as engine
 from xr_terramind.inference.loaded import runner_for
-from xr_terramind.model.modalities import MODALITIES
-from xr_terramind.model.specs import MODELS
 
 TINY = "terramind_v1_tiny"
+TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,37 +35,11 @@ def _free_models():
     loaded._load_runner.cache_clear()
 
 
-@pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    """A cache and runner encoders of the test's own; large ones are not kept."""
-    loaded._load_runner.cache_clear()
-    folder = tmp_path / "own_cache"
-    monkeypatch.setenv(cache.VARIABLE, str(folder))
-    yield folder
-    loaded._load_runner.cache_clear()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def entries(folder: Path) -> list[Path]:
     return sorted(folder.glob("openvino/[!.]*"))
 
 
 KEY = make_key(engine="openvino", device="cpu", precision="float32")
-
-
-def pixels(modality: str, *shape_px: int) -> np.ndarray:
-    """Noise as that modality's values are spread."""
-    mode = MODALITIES[modality]
-    mean, std = (np.array(n)[:, None, None] for n in mode.statistics["v1"])
-    noise = np.random.default_rng(5).normal(mean, std, (len(mode.bands), *shape_px))
-    if mode.clip is None:
-        return noise.astype("float32")
-    # Some lie outside of what is kept; none is 0, which may stand for no data.
-    return noise.clip(1, 1.2 * mode.clip[1]).astype("int16")
-
-
-def cube_of(modality: str, *shape_px: int) -> xr.DataArray:
-    return image(list(MODALITIES[modality].bands), pixels(modality, *shape_px))
 
 
 def same_as_torch(cube: xr.DataArray, **options: object) -> xr.DataArray:
@@ -84,89 +53,6 @@ def same_as_torch(cube: xr.DataArray, **options: object) -> xr.DataArray:
     np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
     np.testing.assert_allclose(found.valid_fraction, expected.valid_fraction, atol=1e-6, rtol=0)
     return found
-
-
-# Equal to TerraTorch
-
-
-def theirs(registry, key: str, modality: str = "S2L2A"):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TerraTorch's own, as it builds models
-        return build(registry, key, modality)
-
-
-@pytest.fixture(scope="module")
-def tiny(registry, tmp_path_factory):
-    """TerraTorch's tiny model, and the file of its weights."""
-    model = theirs(registry, TINY)
-    return model, save_model(model, tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.mark.parametrize(
-    "key", [pytest.param(key, marks=pytest.mark.slow if "large" in key else ()) for key in MODELS]
-)
-def test_every_model_is_theirs(registry, tmp_path, own_cache, key):
-    gc.collect()  # modules stand in circles, and the largest has 1.2 GB
-    cube = xtm.sample_scene(size_px=224, seed=3)
-    model = theirs(registry, key)
-    weights = save_model(model, tmp_path)
-    expected = reference(model, cube.values[None], key, "S2L2A")[0]
-    del model
-    found = cube.terramind.embed(model=key, weights=weights, engine="openvino")
-    Path(weights).unlink()
-    assert found.attrs["engine"] == "openvino"
-    assert difference(found, expected) < TOLERANCE
-
-
-@pytest.mark.parametrize("modality", [name for name in MODALITIES if name != "S2L2A"])
-def test_every_other_modality_is_theirs(registry, tmp_path, own_cache, modality):
-    model = theirs(registry, TINY, modality)
-    cube = cube_of(modality, 224, 224)
-    found = cube.terramind.embed(
-        model=TINY, modality=modality, weights=save_model(model, tmp_path), engine="openvino"
-    )
-    expected = reference(model, cube.values[None], TINY, modality)[0]
-    assert difference(found, expected) < TOLERANCE
-
-
-def test_a_layer_in_the_middle_is_theirs(tiny):
-    model, weights = tiny
-    layer = 5
-    cube = cube_of("S2L2A", 224, 224)
-    found = cube.terramind.embed(model=TINY, weights=weights, layer=layer, engine="openvino")
-    expected = reference(model, cube.values[None], TINY, "S2L2A", layer)[0]
-    assert difference(found, expected) < TOLERANCE
-
-
-@pytest.mark.parametrize("window_size", [64, 256])
-def test_other_window_sizes_are_theirs(tiny, window_size):
-    model, weights = tiny
-    cube = cube_of("S2L2A", window_size, window_size)
-    found = cube.terramind.embed(
-        model=TINY, weights=weights, window_size=window_size, engine="openvino"
-    )
-    assert difference(found, reference(model, cube.values[None], TINY, "S2L2A")[0]) < TOLERANCE
-
-
-def test_each_window_of_a_large_scene_is_theirs(tiny):
-    model, weights = tiny
-    cube = xtm.sample_scene(size_px=448)
-    found = cube.terramind.embed(model=TINY, weights=weights, engine="openvino")
-    windows = [cube.values[:, y : y + 224, x : x + 224] for y in (0, 224) for x in (0, 224)]
-    expected = reference(model, np.stack(windows), TINY, "S2L2A")
-    joined = np.block([[expected[0], expected[1]], [expected[2], expected[3]]])
-    assert difference(found, joined) < TOLERANCE
-
-
-def test_resize_is_bilinear_zscore_terratorch(tiny):
-    model, weights = tiny
-    cube = cube_of("S2L2A", 300, 180)
-    found = cube.terramind.embed(model=TINY, weights=weights, fit="resize", engine="openvino")
-    clipped = torch.from_numpy(cube.values.astype(np.float32).clip(0, 10000))[None]
-    resized = torch.nn.functional.interpolate(
-        clipped, size=(224, 224), mode="bilinear", align_corners=False
-    )
-    assert difference(found, reference(model, resized.numpy(), TINY, "S2L2A")[0]) < TOLERANCE
 
 
 # Equal to torch
@@ -239,7 +125,7 @@ def test_clipping_is_the_same(clip):
 
 
 def test_radar_without_and_with_clipping_is_the_same():
-    cube = cube_of("S1GRD", 32, 32)
+    cube = noise_image("S1GRD", 32, 32)
     free = same_as_torch(cube, modality="S1GRD")
     assert free.attrs["clip"] == "none"
     clipped = same_as_torch(cube, modality="S1GRD", clip=(-20.0, -5.0))
@@ -296,7 +182,7 @@ def sixteen_windows():
     return cube, embed(cube, engine="torch")
 
 
-@pytest.mark.parametrize("batch_size", [*range(1, 14), "auto"])
+@pytest.mark.parametrize("batch_size", [1, 3, 13, "auto"])
 def test_batch_size_does_not_matter(sixteen_windows, batch_size):
     cube, expected = sixteen_windows
     found = embed(cube, engine="openvino", batch_size=batch_size)
@@ -305,7 +191,7 @@ def test_batch_size_does_not_matter(sixteen_windows, batch_size):
 
 def test_results_are_not_overwritten_by_the_next_batch():
     runner = runner_for(KEY)
-    windows = np.stack([pixels("S2L2A", 32, 32), 2 * pixels("S2L2A", 32, 32)])
+    windows = np.stack([noise("S2L2A", 32, 32), 2 * noise("S2L2A", 32, 32)])
     before = windows.copy()
     chosen = make_request(KEY, window_px=32)
     first, _ = runner.encode(windows[:1], None, chosen)

@@ -15,37 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 import xr_terramind as xtm
 from tests.support.cubes import assert_same_embedding, embed, scene, sealed
 from tests.support.local_hub import hub_path, local_hub
-from xr_terramind.model.encoder import TerraMindEncoder
-from xr_terramind.model.modalities import MODALITIES
+from tests.support.weights import NORM, State, checksum, make_state, save, shapes_of
 from xr_terramind.model.random_weights import random_weights
 from xr_terramind.model.specs import MODELS
 
 TINY = MODELS["terramind_v1_tiny"]
-NORM = "encoder_norm.weight"
 PATCH = "encoder_embeddings.untok_sen2l2a@224.proj.weight"
-
-State = dict[str, torch.Tensor]
-
-
-def shapes_of(modality: str = "S2L2A") -> dict[str, tuple[int, ...]]:
-    with torch.device("meta"):
-        mode = MODALITIES[modality]
-        encoder = TerraMindEncoder(TINY, mode.embedding, len(mode.bands))
-    return {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
-
-
-def make_state(seed: int = 1) -> State:
-    """Other numbers than weights="random"; no norm is trivial."""
-    state = random_weights(shapes_of(), seed=seed)
-    return {
-        name: value + 0.1 if value.ndim == 1 and "weight" in name else value
-        for name, value in state.items()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +42,6 @@ def checkpoint(state, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def expected(checkpoint):
     return embed(scene(), weights=checkpoint)
-
-
-def save(state: object, path: Path) -> Path:
-    if path.suffix == ".safetensors":
-        save_file(state, path)
-    else:
-        torch.save(state, path)
-    return path
 
 
 def digest(path: Path) -> str:
@@ -388,11 +359,6 @@ def silent_port() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def checksum(state: State) -> str:
-    packed = b"".join(name.encode() + state[name].numpy().tobytes() for name in sorted(state))
-    return hashlib.sha256(packed).hexdigest()
-
-
 REFUSAL = """
 import json, sys, time
 import xr_terramind as xtm
@@ -412,7 +378,7 @@ print(json.dumps(answer))
 USE = (
     REFUSAL.split("answer =")[0]
     + """
-from tests.model.test_weights import checksum, random_weights, shapes_of
+from tests.support.weights import checksum, random_weights, shapes_of
 
 def cached():
     return bool(xtm.list_models().loc[QUICK["model"], "cached"])

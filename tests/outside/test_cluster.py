@@ -16,6 +16,8 @@ from pathlib import Path
 
 import dask
 import dask.array as da
+import distributed
+import ee
 import numpy as np
 import psutil
 import pytest
@@ -25,11 +27,10 @@ from rich.console import Console
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import xr_terramind as xtm
-from tests.benchmarks.jobs import write_weights
 from tests.support.cubes import BANDS, assert_same_embedding, embed, scene
+from tests.support.weights import make_state, save
+from tests.support.workers import connected, local_cluster
 from xr_terramind.inference import loaded
-
-distributed = pytest.importorskip("distributed")
 
 N_BLOCKS = 16
 BLOCK = re.compile(r"terramind-embed-[0-9a-f]+")
@@ -41,17 +42,6 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr("xr_terramind.blocks.plan.MIN_BATCH", 1)
     monkeypatch.setattr("xr_terramind.blocks.plan.MIN_BLOCKS", 1000)
     monkeypatch.setattr("xr_terramind.blocks.plan.WANTED_BLOCKS", 1000)
-
-
-def local_cluster(**options):
-    """Worker processes with a nanny each, and the dashboard at any free port."""
-    return distributed.LocalCluster(dashboard_address=":0", memory_limit=0, **options)
-
-
-@pytest.fixture(scope="module")
-def two_processes():
-    with local_cluster(n_workers=2, threads_per_worker=1) as workers:
-        yield workers
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +59,6 @@ def mortal():
         local_cluster(n_workers=2, threads_per_worker=1) as workers,
     ):
         yield workers
-
-
-def connected(workers):
-    with distributed.Client(workers) as client:
-        client.wait_for_workers(len(workers.worker_spec), timeout=30)
-        yield client
-
-
-@pytest.fixture
-def client(two_processes):
-    yield from connected(two_processes)
 
 
 @pytest.fixture
@@ -266,6 +245,49 @@ def test_one_store_is_begun_here_and_finished_there(client, tmp_path):
     embedding.terramind.to_zarr(tmp_path / "e.zarr", resume=True)
     assert noted(read).keys() - {(2, 1)} <= {(0, 0), (1, 1), (2, 2)}  # one is compared
     assert_same_embedding(opened(tmp_path / "e.zarr"), here(embed(cube())))
+
+
+# -- Cubes that workers open themselves ---------------------------------------------------------
+
+
+@pytest.fixture
+def strangers(client, earth_engine, tmp_path):
+    """Workers that know no credentials of Earth Engine and reach this machine only."""
+    alone = {**earth_engine.environment, "HOME": str(tmp_path), "NO_GCE_CHECK": "true"}
+
+    def lock_in():
+        ee.Reset()
+        before = dict(os.environ)
+        os.environ.pop("GOOGLE_APPLICATION_CREDENTIALS", None)
+        os.environ.update(alone)
+        return before
+
+    def let_out(befores):
+        ee.Reset()
+        os.environ.clear()
+        os.environ.update(befores[distributed.get_worker().address])
+
+    befores = client.run(lock_in)
+    yield client
+    client.run(let_out, befores)
+
+
+def shanghai(**options) -> xr.DataArray:
+    """Some 40 x 40 pixels in summer, as Earth Engine has them."""
+    dates = {"start": "2022-06-01", "end": "2022-09-01"}
+    return xtm.open_s2(point=(121.5, 31.2), buffer_m=200, **dates, **options)
+
+
+def test_workers_initialise_earth_engine_themselves_and_give_the_same(strangers):
+    source = shanghai(chunks={"y": 16, "x": 16}, bands=["B2", "B3"])
+    xr.testing.assert_identical(source.compute(), here(source))
+    assert any(strangers.run(ee.data.is_initialized).values())
+
+
+def test_a_worker_without_credentials_says_how_to_pass_them(strangers):
+    source = shanghai(bands=["B2"], ee_init={"url": "http://127.0.0.1:9", "project": "x"})
+    with pytest.raises(xtm.SourceError, match=r"(?s)^found .+; expected .+\. .*ee_init"):
+        source.compute()
 
 
 # -- The graph ----------------------------------------------------------------------------------
@@ -654,14 +676,14 @@ def test_so_does_the_default_bar(client, tmp_path, capsys):
 
 
 def test_workers_read_weights_from_a_file(client, tmp_path):
-    file = write_weights(tmp_path, "terramind_v1_tiny")
+    file = save(make_state(), tmp_path / "tiny.pt")
     embedding = embed(cube(), weights=str(file))
     embedding.terramind.to_zarr(tmp_path / "e.zarr")
     assert_same_embedding(opened(tmp_path / "e.zarr"), here(embedding))
 
 
 def test_or_say_that_they_cannot(client, tmp_path):
-    file = write_weights(tmp_path, "terramind_v1_tiny")
+    file = save(make_state(), tmp_path / "tiny.pt")
     # What OpenVINO has converted needs the file no more.
     embedding = embed(cube(), weights=str(file), engine="torch")
     file.rename(tmp_path / "elsewhere.pt")

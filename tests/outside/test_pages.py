@@ -16,10 +16,8 @@ import torch
 
 import xr_terramind as xtm
 from tests.support.local_hub import hub_path, local_hub
-from xr_terramind.model.encoder import TerraMindEncoder
-from xr_terramind.model.modalities import MODALITIES
+from tests.support.weights import shapes_of
 from xr_terramind.model.random_weights import random_weights
-from xr_terramind.model.specs import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "docs/quickstart.md"]
@@ -51,61 +49,77 @@ def commands(page: Path) -> list[str]:
 
 
 def checkpoint(key: str) -> bytes:
-    with torch.device("meta"):
-        encoder = TerraMindEncoder(MODELS[key], MODALITIES["S2L2A"].embedding, 12)
-    shapes = {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
     packed = io.BytesIO()
-    torch.save(random_weights(shapes), packed)
+    torch.save(random_weights(shapes_of(key=key)), packed)
     return packed.getvalue()
 
 
 @pytest.fixture(scope="module")
-def hub():
+def environment(tmp_path_factory, earth_engine_server):
+    """That of somebody who has just installed the package; weights are downloaded once."""
     with local_hub({hub_path(key): checkpoint(key) for key in USED}) as (address, _):
-        yield address
+        yield {
+            **earth_engine_server.environment,
+            "HF_ENDPOINT": address,
+            "HF_HOME": str(tmp_path_factory.mktemp("huggingface")),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "MPLBACKEND": "agg",
+        }
 
 
 @pytest.fixture
-def reader(hub, tmp_path, earth_engine_server):
-    """The environment and the folder of somebody who has just installed the package."""
-    folder = tmp_path / "folder"
-    folder.mkdir()
+def folder(tmp_path):
+    """Where a reader has a scene, and nothing else."""
     scene = xtm.sample_scene(448)
-    scene.assign_attrs(long_name=tuple(scene.band.values)).rio.to_raster(folder / "s2.tif")
-    environment = {
-        **os.environ,
-        **earth_engine_server.environment,
-        "HF_ENDPOINT": hub,
-        "HF_HOME": str(tmp_path / "huggingface"),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "MPLBACKEND": "agg",
-    }
-    return folder, environment
+    scene.assign_attrs(long_name=tuple(scene.band.values)).rio.to_raster(tmp_path / "s2.tif")
+    return tmp_path
 
 
-def run(arguments: list[str], reader) -> str:
-    folder, environment = reader
+def run(arguments: list[str], folder: Path, environment: dict[str, str], **options) -> str:
     done = subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        arguments,
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **options,
     )
     assert done.returncode == 0, f"{arguments[-1]}\n{done.stderr[-3000:]}"
     return done.stdout
 
 
 @each_page
-def test_the_python_runs_as_printed(page, reader, earth_engine_server):
+def test_the_python_runs_as_printed(page, folder, environment, earth_engine_server):
     preamble = PREAMBLE.format(url=earth_engine_server.url)
     found = blocks(page, "python")
     assert found
-    run([sys.executable, "-W", "ignore", "-c", "\n".join([preamble, *found])], reader)
+    code = "\n".join([preamble, *found])
+    run([sys.executable, "-W", "ignore", "-c", code], folder, environment)
 
 
-@pytest.mark.slow
-@each_page
-def test_the_commands_run_as_printed(page, reader):
-    for command in commands(page):
-        run(["bash", "-c", command], reader)
+# Lines are read from the standard input, and run one after the other: each in a process of its own
+# would import for seconds.
+RUN_LINES = """
+import shlex, sys
+from typer.testing import CliRunner
+from xr_terramind.cli.commands import app
+
+for line in sys.stdin.read().splitlines():
+    ended = CliRunner().invoke(app, shlex.split(line)[1:])
+    assert ended.exit_code == 0, f"{line}: {ended.output} {ended.exception!r}"
+"""
+
+
+def test_the_commands_run_as_printed(folder, environment):
+    lines = [line for page in PAGES for line in commands(page)]
+    run([sys.executable, "-c", RUN_LINES], folder, environment, input="\n".join(lines))
+
+
+def test_a_command_runs_in_a_shell(folder, environment):
+    command = commands(PAGES[0])[0]
+    assert "ready to embed" in run(["bash", "-c", command], folder, environment)
 
 
 def test_the_readme_has_what_these_tests_look_for():

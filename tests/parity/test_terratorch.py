@@ -1,4 +1,7 @@
-"""Equal to TerraTorch: names, shapes, statistics, hub files and numbers."""
+"""Equal to TerraTorch: names, shapes, statistics, hub files, and numbers on every CPU engine."""
+
+import gc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +10,9 @@ import torch
 import xarray as xr
 
 import xr_terramind as xtm
+from tests.support.cubes import noise_image
+from tests.support.terratorch import TOLERANCE, build, difference, reference, save_model
+from xr_terramind.inference import loaded
 from xr_terramind.model.encoder import TerraMindEncoder
 from xr_terramind.model.load import load_encoder
 from xr_terramind.model.modalities import MODALITIES
@@ -15,52 +21,34 @@ from xr_terramind.model.weights import locate
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TerraTorch's own, as it builds models
 
-TOLERANCE = 1e-4
+TINY = "terramind_v1_tiny"
 CHIP = "38D_378R_2_3.tif"
 FOLDER = {"RGB": "S2RGB", "S1GRD": "S1RTC"}  # no GRD chip: RTC is backscatter in dB as well
 
 
-def build(registry, key: str, modality: str, seed: int = 7):
-    """Build TerraTorch's model with seeded weights, none of them trivial (0 or 1)."""
-    torch.manual_seed(seed)
-    model = registry.build(key, modalities=[modality]).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim == 1 or name.endswith("mod_emb"):
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
-
-
-def save(model, folder) -> str:
-    path = folder / "weights.pt"
-    torch.save(model.state_dict(), path)
-    return str(path)
-
-
-def reference(model, pixels: np.ndarray, key: str, modality: str, layer: int = -1) -> np.ndarray:
-    """Clip and normalise as the contract says, then TerraTorch: (window, feature, row, column)."""
-    mode = MODALITIES[modality]
-    mean, std = (
-        np.array(numbers, np.float32)[:, None, None]
-        for numbers in mode.statistics[MODELS[key].statistics]
-    )
-    values = pixels.astype(np.float32)
-    if mode.clip:
-        values = values.clip(*mode.clip)
-    with torch.inference_mode():
-        tokens = model({modality: torch.from_numpy((values - mean) / std)})[layer].numpy()
-    side = pixels.shape[-1] // 16
-    return tokens.reshape(len(pixels), side, side, -1).transpose(0, 3, 1, 2)
+@pytest.fixture(scope="module", autouse=True)
+def _free_models():
+    yield
+    loaded._load_runner.cache_clear()
 
 
 def chip(examples, modality: str) -> xr.DataArray:
     return rioxarray.open_rasterio(examples / FOLDER.get(modality, modality) / CHIP)
 
 
-def difference(embedding: xr.DataArray, expected: np.ndarray) -> float:
-    assert embedding.shape == expected.shape
-    assert np.abs(expected).max() > 0.5  # a comparison of zeros would prove nothing
-    return float(np.abs(embedding.values - expected).max())
+def assert_theirs(cube: xr.DataArray, expected: np.ndarray, **options: object) -> None:
+    """Both engines give TerraTorch's numbers."""
+    for engine in ("torch", "openvino"):
+        found = cube.terramind.embed(engine=engine, **options).compute()
+        assert found.attrs["engine"] == engine
+        assert difference(found, expected) < TOLERANCE, engine
+
+
+@pytest.fixture(scope="module")
+def tiny(registry, tmp_path_factory):
+    """TerraTorch's tiny model, and the file of its weights."""
+    model = build(registry, TINY)
+    return model, save_model(model, tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module", params=list(MODELS))
@@ -119,60 +107,84 @@ def test_statistics_bands_and_hub_files(registry):
         assert (spec.hub_id, spec.hub_file) == (files["hf_hub_id"], files["hf_hub_filename"])
 
 
-@pytest.mark.parametrize(
-    "key", [pytest.param(key, marks=pytest.mark.slow if "large" in key else ()) for key in MODELS]
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(key, marks=pytest.mark.slow if "large" in key else ()) for key in MODELS],
 )
-def test_every_model_on_a_real_chip(registry, examples, tmp_path, key):
-    model = build(registry, key, "S2L2A")
-    cube = chip(examples, "S2L2A")
-    embedding = cube.terramind.embed(model=key, weights=save(model, tmp_path))
-    expected = reference(model, cube.values[None], key, "S2L2A")[0]
-    assert difference(embedding, expected) < TOLERANCE
+def every_model(request, registry, tmp_path_factory):
+    """A model of TerraTorch's, one after the other, and the file of its weights."""
+    gc.collect()  # modules stand in circles, and the largest has 1.2 GB
+    model = build(registry, request.param)
+    weights = save_model(model, tmp_path_factory.mktemp("weights"))
+    yield request.param, model, weights
+    Path(weights).unlink()
 
 
-@pytest.mark.parametrize("key", list(MODELS))
-def test_every_model_on_the_sample_scene(registry, tmp_path, key):
-    model = build(registry, key, "S2L2A", seed=11)
+def test_every_model(every_model, own_cache):
+    key, model, weights = every_model
     cube = xtm.sample_scene(size_px=224, seed=3)
-    embedding = cube.terramind.embed(model=key, weights=save(model, tmp_path))
     expected = reference(model, cube.values[None], key, "S2L2A")[0]
-    assert difference(embedding, expected) < TOLERANCE
+    assert_theirs(cube, expected, model=key, weights=weights)
+
+
+def test_every_model_on_a_real_chip(every_model, examples, own_cache):
+    key, model, weights = every_model
+    cube = chip(examples, "S2L2A")
+    found = cube.terramind.embed(model=key, weights=weights)
+    expected = reference(model, cube.values[None], key, "S2L2A")[0]
+    assert difference(found, expected) < TOLERANCE
 
 
 @pytest.mark.parametrize(
     "chip_name", ["282D_485L_3_3.tif", "38D_378R_2_3.tif", "433D_629L_3_1.tif"]
 )
 def test_every_chip(registry, examples, tmp_path, chip_name):
-    model = build(registry, "terramind_v1_small", "S2L2A")
+    model = build(registry, "terramind_v1_small")
     cube = rioxarray.open_rasterio(examples / "S2L2A" / chip_name, chunks={"x": 100, "y": 64})
-    embedding = cube.terramind.embed(weights=save(model, tmp_path)).compute()
+    embedding = cube.terramind.embed(weights=save_model(model, tmp_path)).compute()
     expected = reference(model, cube.values[None], "terramind_v1_small", "S2L2A")[0]
     assert difference(embedding, expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("modality", list(MODALITIES))
-def test_every_modality(registry, examples, tmp_path, modality):
-    key = "terramind_v1_tiny"
-    model = build(registry, key, modality)
+def test_every_modality(registry, tmp_path, own_cache, modality):
+    model = build(registry, TINY, modality)
+    cube = noise_image(modality, 224, 224)
+    expected = reference(model, cube.values[None], TINY, modality)[0]
+    weights = save_model(model, tmp_path)
+    assert_theirs(cube, expected, model=TINY, modality=modality, weights=weights)
+
+
+@pytest.mark.parametrize("modality", list(MODALITIES))
+def test_every_modality_on_a_real_chip(registry, examples, tmp_path, modality):
+    model = build(registry, TINY, modality)
     cube = chip(examples, modality)
-    embedding = cube.terramind.embed(model=key, modality=modality, weights=save(model, tmp_path))
-    expected = reference(model, cube.values[None], key, modality)[0]
+    weights = save_model(model, tmp_path)
+    embedding = cube.terramind.embed(model=TINY, modality=modality, weights=weights)
+    expected = reference(model, cube.values[None], TINY, modality)[0]
     assert difference(embedding, expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("layer", [0, 5, 11, -12, -2])
-def test_every_layer_is_theirs(registry, examples, tmp_path, layer):
-    key = "terramind_v1_tiny"
-    model = build(registry, key, "S2L2A")
+def test_every_layer_is_theirs(tiny, layer):
+    model, weights = tiny
+    cube = noise_image("S2L2A", 224, 224)
+    expected = reference(model, cube.values[None], TINY, "S2L2A", layer)[0]
+    assert_theirs(cube, expected, model=TINY, weights=weights, layer=layer)
+
+
+@pytest.mark.parametrize("layer", [0, 5, 11, -12, -2])
+def test_every_layer_is_theirs_on_a_real_chip(tiny, examples, layer):
+    model, weights = tiny
     cube = chip(examples, "S2L2A")
-    embedding = cube.terramind.embed(model=key, layer=layer, weights=save(model, tmp_path))
-    expected = reference(model, cube.values[None], key, "S2L2A", layer)[0]
+    embedding = cube.terramind.embed(model=TINY, layer=layer, weights=weights)
+    expected = reference(model, cube.values[None], TINY, "S2L2A", layer)[0]
     assert difference(embedding, expected) < TOLERANCE
 
 
 @pytest.mark.parametrize("key", ["terramind_v1_tiny", "terramind_v01_base"])
 def test_terratorch_engine_gives_the_same(registry, examples, tmp_path, key):
-    weights = save(build(registry, key, "S2L2A"), tmp_path)
+    weights = save_model(build(registry, key), tmp_path)
     cube = chip(examples, "S2L2A")
     ours = cube.terramind.embed(model=key, weights=weights, engine="torch")
     theirs = cube.terramind.embed(model=key, weights=weights, engine="terratorch")
@@ -181,55 +193,48 @@ def test_terratorch_engine_gives_the_same(registry, examples, tmp_path, key):
 
 
 @pytest.mark.parametrize("window_size", [64, 256])
-def test_other_window_sizes_interpolate_positions_as_theirs(registry, tmp_path, window_size):
-    key = "terramind_v1_tiny"
-    model = build(registry, key, "S2L2A")
+def test_other_window_sizes_interpolate_positions_as_theirs(tiny, window_size):
+    model, weights = tiny
     cube = xtm.sample_scene(size_px=256)
-    embedding = cube.terramind.embed(
-        model=key, weights=save(model, tmp_path), window_size=window_size
-    )
-    first = cube.values[None, :, :window_size, :window_size]
-    expected = reference(model, first, key, "S2L2A")[0]
-    side = window_size // 16
-    assert difference(embedding[:, :side, :side], expected) < TOLERANCE
+    side = 256 // window_size
+    windows = cube.values.reshape(12, side, window_size, side, window_size)
+    windows = windows.transpose(1, 3, 0, 2, 4).reshape(-1, 12, window_size, window_size)
+    vectors = reference(model, windows, TINY, "S2L2A")
+    expected = np.block([[[*vectors[side * row : side * (row + 1)]]] for row in range(side)])
+    assert_theirs(cube, expected[0], model=TINY, weights=weights, window_size=window_size)
 
 
 @pytest.mark.parametrize("shape", [(300, 260), (100, 500), (224, 224)])
-def test_resize_is_bilinear_zscore_terratorch(registry, tmp_path, shape):
-    key = "terramind_v1_tiny"
-    model = build(registry, key, "S2L2A")
+def test_resize_is_bilinear_zscore_terratorch(tiny, shape):
+    model, weights = tiny
     cube = xtm.sample_scene(size_px=500).isel(y=slice(shape[0]), x=slice(shape[1]))
-    embedding = cube.terramind.embed(model=key, weights=save(model, tmp_path), fit="resize")
     clipped = torch.from_numpy(cube.values.astype(np.float32).clip(0, 10000))[None]
     resized = torch.nn.functional.interpolate(
         clipped, size=(224, 224), mode="bilinear", align_corners=False
     )
-    expected = reference(model, resized.numpy(), key, "S2L2A")[0]
-    assert difference(embedding, expected) < TOLERANCE
+    expected = reference(model, resized.numpy(), TINY, "S2L2A")[0]
+    assert_theirs(cube, expected, model=TINY, weights=weights, fit="resize")
 
 
-def test_each_window_of_a_large_scene_is_theirs(registry, tmp_path):
-    key = "terramind_v1_tiny"
-    model = build(registry, key, "S2L2A")
+def test_each_window_of_a_large_scene_is_theirs(tiny):
+    model, weights = tiny
     cube = xtm.sample_scene(size_px=448)
-    embedding = cube.terramind.embed(model=key, weights=save(model, tmp_path))
     windows = [cube.values[:, y : y + 224, x : x + 224] for y in (0, 224) for x in (0, 224)]
-    expected = reference(model, np.stack(windows), key, "S2L2A")
-    joined = np.block([[expected[0], expected[1]], [expected[2], expected[3]]])
-    assert difference(embedding, joined) < TOLERANCE
+    vectors = reference(model, np.stack(windows), TINY, "S2L2A")
+    expected = np.block([[vectors[0], vectors[1]], [vectors[2], vectors[3]]])
+    assert_theirs(cube, expected, model=TINY, weights=weights)
 
 
-def test_invalid_pixels_enter_as_the_band_mean(registry, examples, tmp_path):
-    key = "terramind_v1_tiny"
-    model = build(registry, key, "S2L2A")
+def test_invalid_pixels_enter_as_the_band_mean(tiny, examples):
+    model, weights = tiny
     cube = chip(examples, "S2L2A").astype("float32")
     holes = cube.copy()
     holes[:, 40:90, 100:131] = np.nan
-    embedding = holes.terramind.embed(model=key, weights=save(model, tmp_path))
+    embedding = holes.terramind.embed(model=TINY, weights=weights)
     filled = holes.values.copy()
     mean = np.array(MODALITIES["S2L2A"].statistics["v1"][0], np.float32)
     filled[:, 40:90, 100:131] = mean[:, None, None]
-    expected = reference(model, filled[None], key, "S2L2A")[0]
+    expected = reference(model, filled[None], TINY, "S2L2A")[0]
     empty = embedding.valid_fraction.values == 0
     assert 0 < empty.sum() < 12
     assert np.isnan(embedding.values[:, empty]).all()
@@ -254,12 +259,12 @@ def test_random_weights_are_drawn_as_terratorch_draws_them(registry):
 
 
 def test_lowered_float32_precision_is_left_alone_but_not_passed_over(registry, tmp_path):
-    weights = save(build(registry, "terramind_v1_tiny", "S2L2A", seed=23), tmp_path)
+    weights = save_model(build(registry, TINY, seed=23), tmp_path)
     cube = xtm.sample_scene(size_px=224)
     torch.set_float32_matmul_precision("medium")
     try:
         with pytest.warns(xtm.TerraMindWarning, match="'medium'.*'highest'"):
-            cube.terramind.embed(model="terramind_v1_tiny", weights=weights, engine="torch")
+            cube.terramind.embed(model=TINY, weights=weights, engine="torch")
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision("highest")

@@ -508,43 +508,6 @@ def test_threads_and_one_thread_give_the_same(earth_engine):
     xr.testing.assert_identical(cube.compute(scheduler="threads", num_workers=4), alone)
 
 
-@pytest.fixture(scope="module")
-def cluster(earth_engine_server, tmp_path_factory):
-    """Two worker processes that know no credentials and reach this machine only."""
-    distributed = pytest.importorskip("distributed")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in earth_engine_server.environment.items():
-            patch.setenv(name, value)
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        patch.setenv("NO_GCE_CHECK", "true")
-        patch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-        with (
-            warnings.catch_warnings(),
-            distributed.LocalCluster(
-                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-            ) as workers,
-            distributed.Client(workers, set_as_default=False) as client,
-        ):
-            yield client
-
-
-def test_worker_processes_initialise_themselves_and_give_the_same(earth_engine, cluster):
-    cube = open_s2(chunks={"y": 16, "x": 16}, bands=["B2", "B3"])
-    expected = cube.compute(scheduler="synchronous")
-    cluster.run(ee.Reset)
-    found = cluster.compute(cube).result(timeout=60)
-    xr.testing.assert_identical(found, expected)
-    initialised = cluster.run(ee.data.is_initialized)
-    assert any(initialised.values())
-
-
-def test_a_worker_without_credentials_says_how_to_pass_them(earth_engine, cluster):
-    cube = open_s2(bands=["B2"], ee_init={"url": "http://127.0.0.1:9", "project": "x"})
-    cluster.run(ee.Reset)
-    with pytest.raises(SourceError, match=FORMAT + ".*ee_init"):
-        cluster.compute(cube).result(timeout=60)
-
-
 # ---- failures ----
 
 

@@ -7,16 +7,15 @@ import numpy as np
 import xarray as xr
 
 import xr_terramind as xtm
+from xr_terramind.model.modalities import MODALITIES
 
 BANDS = ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12"]
 
-# One window of 2 x 2 patches; random weights need no file.
-QUICK = {
-    "model": "terramind_v1_tiny",
-    "weights": "random",
-    "window_size": 32,
-    "device": "cpu",
-}
+# Random weights need no file.
+TINY = {"model": "terramind_v1_tiny", "weights": "random"}
+
+# Windows of 2 x 2 patches.
+QUICK = {**TINY, "window_size": 32, "device": "cpu"}
 
 
 @cache
@@ -42,6 +41,21 @@ def image(bands: list[str], values: np.ndarray, epsg: int = 32632) -> xr.DataArr
             "x": 500_000 + 10.0 * np.arange(width_px),
         },
     ).rio.write_crs(epsg)
+
+
+def noise(modality: str, *shape_px: int) -> np.ndarray:
+    """Noise (band, y, x) as that modality's values are spread."""
+    mode = MODALITIES[modality]
+    mean, std = (np.array(n)[:, None, None] for n in mode.statistics["v1"])
+    values = np.random.default_rng(5).normal(mean, std, (len(mode.bands), *shape_px))
+    if mode.clip is None:
+        return values.astype("float32")
+    # Some lie outside of what is kept; none is 0, which may stand for no data.
+    return values.clip(1, 1.2 * mode.clip[1]).astype("int16")
+
+
+def noise_image(modality: str, *shape_px: int) -> xr.DataArray:
+    return image(list(MODALITIES[modality].bands), noise(modality, *shape_px))
 
 
 def radar(modality_offset: float = 0.0, size_px: int = 32) -> xr.DataArray:
