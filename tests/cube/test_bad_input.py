@@ -252,7 +252,7 @@ BAD = {
         xtm.EngineError,
         "layer=12",
         "-12 to 11",
-        "-1 is the last block",
+        "-1 is the last layer",
     ),
     "device that is not there": (
         lambda: scene(),

@@ -8,7 +8,7 @@ import torch
 from dask.base import tokenize
 
 import xr_terramind as xtm
-from tests.model.test_weights import make_state, save
+from tests.support.weights import make_state, save
 from xr_terramind.errors import BandError, EngineError
 from xr_terramind.model.load import load_encoder
 from xr_terramind.model.modalities import MODALITIES

@@ -272,7 +272,7 @@ def test_lowered_float32_precision_is_left_alone_but_not_passed_over(registry, t
 
 def test_a_subset_of_bands_is_theirs(registry, tmp_path):
     key, modality = "terramind_v1_tiny", MODALITIES["S2L2A"].subset(["B2", "B4", "B8A", "B12"])
-    weights = save(build(registry, key, "S2L2A"), tmp_path)
+    weights = save_model(build(registry, key, "S2L2A"), tmp_path)
     theirs = registry.build(
         key,
         modalities=["S2L2A"],
