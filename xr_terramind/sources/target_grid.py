@@ -19,10 +19,7 @@ MAX_EDGE_PX = 100_000
 """Longest edge of a cube, 1000 km at 10 m: beyond, one UTM grid makes no sense any more."""
 
 _MAX_DISTORTION = 50.0  # Web Mercator reaches 11 at 85 degrees, degrees 57 at 89
-
-# Edges of a box that lie on the lattice but for rounding gain no pixel.
-_ON_LATTICE_PX = 5e-7
-
+_ON_LATTICE_PX = 5e-7  # an edge of a box so near a multiple of the step gains no pixel
 _EDGE_SAMPLES = 21  # straight edges in degrees bulge in a projection: look between the corners too
 
 
