@@ -89,21 +89,13 @@ def read_transform(array: xr.DataArray) -> Affine | None:
         numbers = []
     x_west, dx, row_turn, y_north, col_turn, dy = numbers if len(numbers) == 6 else 6 * [math.nan]
     if not math.isfinite(x_west + dx + row_turn + y_north + col_turn + dy) or not dx or not dy:
-        raise GridError(
-            explain(
-                f"the GeoTransform {text!r}",
-                "six finite numbers, GDAL's order, with steps that are not 0",
-                "Write the right one with cube.rio.write_transform(...).",
-            )
-        )
+        expected = "six finite numbers, GDAL's order, with steps that are not 0"
+        remedy = "Write the right one with cube.rio.write_transform(...)."
+        raise GridError(explain(f"the GeoTransform {text!r}", expected, remedy))
     if row_turn or col_turn:
-        raise GridError(
-            explain(
-                f"a rotated transform, GeoTransform={text!r}",
-                "a grid whose rows and columns follow the axes of its CRS",
-                "Resample it with cube.rio.reproject(cube.rio.crs).",
-            )
-        )
+        expected = "a grid whose rows and columns follow the axes of its CRS"
+        remedy = "Resample it with cube.rio.reproject(cube.rio.crs)."
+        raise GridError(explain(f"a rotated transform, GeoTransform={text!r}", expected, remedy))
     return Affine(dx, 0, x_west, 0, dy, y_north)
 
 
@@ -115,13 +107,9 @@ def _read_axis(
         return from_transform or (0.0, 1.0)
     values = array.coords[dim].values
     if values.dtype.kind not in "iuf":
-        raise GridError(
-            explain(
-                f"a coordinate {dim} of {values.dtype}",
-                "numbers: the pixel centres in the cube's CRS",
-                f"Set them with cube.assign_coords({dim}=...).",
-            )
-        )
+        found = f"a coordinate {dim} of {values.dtype}"
+        expected = "numbers: the pixel centres in the cube's CRS"
+        raise GridError(explain(found, expected, f"Set them with cube.assign_coords({dim}=...)."))
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise _explain_uneven(dim, "some values are not finite")
@@ -142,13 +130,9 @@ def _read_axis(
 
 
 def _explain_uneven(dim: str, how: str) -> GridError:
-    return GridError(
-        explain(
-            f"a coordinate {dim} that is unevenly spaced ({how})",
-            "one step from each pixel to the next",
-            "Resample the cube to a regular grid, for example with cube.rio.reproject(...).",
-        )
-    )
+    found = f"a coordinate {dim} that is unevenly spaced ({how})"
+    remedy = "Resample the cube to a regular grid, for example with cube.rio.reproject(...)."
+    return GridError(explain(found, "one step from each pixel to the next", remedy))
 
 
 def crs_of(array: xr.DataArray) -> CRS | None:
@@ -156,13 +140,9 @@ def crs_of(array: xr.DataArray) -> CRS | None:
     try:
         return array.rio.crs
     except (CRSError, ProjCRSError) as error:
-        raise GridError(
-            explain(
-                f"a CRS that cannot be read ({error})",
-                "an EPSG code or WKT in spatial_ref",
-                "Write the right one with cube.rio.write_crs(...).",
-            )
-        ) from error
+        found = f"a CRS that cannot be read ({error})"
+        remedy = "Write the right one with cube.rio.write_crs(...)."
+        raise GridError(explain(found, "an EPSG code or WKT in spatial_ref", remedy)) from error
 
 
 def pixel_size_m(grid: PixelGrid, shape: tuple[int, int]) -> tuple[float, float] | None:

@@ -78,15 +78,15 @@ def _align(embedding: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
             continue
         wanted = embedding[dim].values.astype(np.float64)
         found = other[dim].values
-        if _lie_alike(wanted, found[::-1]) and not _lie_alike(wanted, found):
+        if _is_same_place(wanted, found[::-1]) and not _is_same_place(wanted, found):
             other = other.isel({dim: slice(None, None, -1)})
-        elif not _lie_alike(wanted, found):
+        elif not _is_same_place(wanted, found):
             raise _explain_grid(_describe_span(dim, found), _describe_span(dim, wanted))
         other = other.assign_coords({dim: embedding[dim].variable})
     return other
 
 
-def _lie_alike(wanted: np.ndarray, found: np.ndarray) -> bool:
+def _is_same_place(wanted: np.ndarray, found: np.ndarray) -> bool:
     step = np.abs(np.diff(wanted)).min() if wanted.size > 1 else 1.0
     return bool((np.abs(wanted - found) <= _SAME_PLACE * step).all())
 

@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xr_terramind.errors import (
-    EngineError,
-    GridError,
-    did_you_mean,
-    explain,
-    import_optional,
-    warn,
-)
+from xr_terramind.errors import EngineError, GridError, did_you_mean, explain, import_optional, warn
 from xr_terramind.explore.cross_validation import Examples, cross_validate
 from xr_terramind.explore.sample import find_cells, vectors_at
 from xr_terramind.explore.vectors import map_vectors
@@ -95,22 +88,14 @@ def classify(
 def _check_points(points: Any, column: str) -> None:
     gpd = import_optional("geopandas", "vector")
     if not isinstance(points, gpd.GeoDataFrame):
-        raise GridError(
-            explain(
-                f"points as {type(points).__name__}",
-                "a GeoDataFrame with a column of labels",
-                "Make one with gpd.GeoDataFrame({'class': labels}, geometry=points).",
-            )
-        )
+        found = f"points as {type(points).__name__}"
+        remedy = "Make one with gpd.GeoDataFrame({'class': labels}, geometry=points)."
+        raise GridError(explain(found, "a GeoDataFrame with a column of labels", remedy))
     names = [str(name) for name in points.columns if name != points.active_geometry_name]
     if column not in points.columns or column == points.active_geometry_name:
-        raise GridError(
-            explain(
-                f"column={column!r}",
-                f"one of {', '.join(names) or 'some columns, but there are none'}",
-                "Name the column that holds the labels." + did_you_mean(str(column), names),
-            )
-        )
+        expected = f"one of {', '.join(names) or 'some columns, but there are none'}"
+        remedy = "Name the column that holds the labels." + did_you_mean(str(column), names)
+        raise GridError(explain(f"column={column!r}", expected, remedy))
 
 
 def _collect_examples(embedding: xr.DataArray, points: "gpd.GeoDataFrame", column: str) -> Examples:
@@ -184,13 +169,9 @@ def _prepare_estimator(estimator: Any, seed: int) -> Any:
 
         estimator = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     if isinstance(estimator, type) or not hasattr(estimator, "fit") or not is_classifier(estimator):
-        raise EngineError(
-            explain(
-                f"the estimator {estimator!r}",
-                "a classifier with the interface of scikit-learn",
-                "Pass for example sklearn.ensemble.RandomForestClassifier().",
-            )
-        )
+        found = f"the estimator {estimator!r}"
+        remedy = "Pass for example sklearn.ensemble.RandomForestClassifier()."
+        raise EngineError(explain(found, "a classifier with the interface of scikit-learn", remedy))
     copy = clone(estimator)
     unset = {
         name: seed

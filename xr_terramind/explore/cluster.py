@@ -9,12 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xr_terramind.errors import EngineError, GridError, explain
-from xr_terramind.explore.vectors import (
-    map_vectors,
-    model_attrs,
-    name_classes,
-    sample_vectors,
-)
+from xr_terramind.explore.vectors import map_vectors, model_attrs, name_classes, sample_vectors
 from xr_terramind.result.check import check_grid
 
 NO_CLUSTER = -1
@@ -77,13 +72,8 @@ def _check_number(n: Any) -> int:
     except TypeError:
         number = 0
     if number < 2:
-        raise EngineError(
-            explain(
-                f"n={n!r} clusters",
-                "a whole number from 2",
-                "Say how many groups the map should show, for example n=6.",
-            )
-        )
+        remedy = "Say how many groups the map should show, for example n=6."
+        raise EngineError(explain(f"n={n!r} clusters", "a whole number from 2", remedy))
     return number
 
 
@@ -95,15 +85,11 @@ def _fit_centres(vectors: np.ndarray, n: int, seed: int) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # too few vectors: an error below
         fitted = KMeans(n, n_init=_STARTS, random_state=seed).fit(vectors)
-    found, first, size = np.unique(fitted.labels_, return_index=True, return_counts=True)
-    if len(found) < n:
-        raise GridError(
-            explain(
-                f"{len(found)} different vectors",
-                f"{n} at least, one per cluster",
-                f"Pass n={max(len(found), 2)} at most, or a larger extent.",
-            )
-        )
+    labels, first, size = np.unique(fitted.labels_, return_index=True, return_counts=True)
+    if len(labels) < n:
+        found = f"{len(labels)} different vectors"
+        remedy = f"Pass n={max(len(labels), 2)} at most, or a larger extent."
+        raise GridError(explain(found, f"{n} at least, one per cluster", remedy))
     centres: np.ndarray = fitted.cluster_centers_[np.lexsort((first, -size))]
     return centres
 

@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 
 from xr_terramind.errors import GridError, explain
-from xr_terramind.explore.vectors import same_features
+from xr_terramind.explore.vectors import MODEL_ATTRS, same_features
 
-_COMPARABLE = ("model_key", "modality", "layer_index", "normalization", "weights_sha256")
+_COMPARABLE = (*MODEL_ATTRS, "weights_sha256")
 
 
 def cosines(values: np.ndarray, references: np.ndarray) -> np.ndarray:
@@ -64,13 +64,9 @@ def check_comparable(embedding: xr.DataArray, other: xr.DataArray, called: str) 
     if not differ and not same_features(other, embedding):
         differ = ["other labels along feature"]
     if differ:
-        raise GridError(
-            explain(
-                f"{called} with {', '.join(differ)}",
-                "vectors of one model, modality, layer and normalization",
-                "Embed both in the same way. Where the attrs are wrong, drop_attrs() drops them.",
-            )
-        )
+        expected = "vectors of one model, modality, layer and normalization"
+        remedy = "Embed both in the same way. Where the attrs are wrong, drop_attrs() drops them."
+        raise GridError(explain(f"{called} with {', '.join(differ)}", expected, remedy))
 
 
 def _shorten(value: Any) -> str:

@@ -11,12 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xr_terramind.errors import EngineError, GridError, did_you_mean, explain, warn
-from xr_terramind.explore.vectors import (
-    map_vectors,
-    model_attrs,
-    same_features,
-    sample_vectors,
-)
+from xr_terramind.explore.vectors import map_vectors, model_attrs, same_features, sample_vectors
 from xr_terramind.result.check import check_grid
 
 _COLOURS = ("red", "green", "blue")
@@ -57,13 +52,9 @@ def rgb_basis(embedding: xr.DataArray, *, robust: bool = True, seed: int = 0) ->
     """
     check_grid(embedding)
     if embedding.sizes["feature"] < len(_COLOURS):
-        raise GridError(
-            explain(
-                f"vectors of {embedding.sizes['feature']} features",
-                "three at least, one per colour",
-                "Keep the dimension 'feature' whole.",
-            )
-        )
+        found = f"vectors of {embedding.sizes['feature']} features"
+        expected = "three at least, one per colour"
+        raise GridError(explain(found, expected, "Keep the dimension 'feature' whole."))
     vectors = sample_vectors(embedding, len(_COLOURS), seed)
     mean, components, projected = _fit_components(vectors.astype(np.float64), seed)
     percent = (_ROBUST_PERCENT, 100 - _ROBUST_PERCENT) if robust else (0, 100)
@@ -134,13 +125,8 @@ def to_rgb(
     """
     check_grid(embedding)
     if method != _METHOD:
-        raise EngineError(
-            explain(
-                f"method={method!r}",
-                f"{_METHOD!r}",
-                f"Leave it out.{did_you_mean(str(method), [_METHOD])}",
-            )
-        )
+        remedy = f"Leave it out.{did_you_mean(str(method), [_METHOD])}"
+        raise EngineError(explain(f"method={method!r}", f"{_METHOD!r}", remedy))
     if basis is None:
         basis = rgb_basis(embedding, robust=robust, seed=seed)
     else:

@@ -116,13 +116,9 @@ def _make_table(points: Any, lon: Any, lat: Any) -> "gpd.GeoDataFrame":
             for name, value in {"points": points, "lon": lon, "lat": lat}.items()
             if value is not None
         ]
-        raise GridError(
-            explain(
-                " and ".join(given) or "no points",
-                "either points, or lon and lat",
-                "Pass embedding.terramind.sample(points) or .sample(lon=..., lat=...).",
-            )
-        )
+        found = " and ".join(given) or "no points"
+        remedy = "Pass embedding.terramind.sample(points) or .sample(lon=..., lat=...)."
+        raise GridError(explain(found, "either points, or lon and lat", remedy))
     if isinstance(points, gpd.GeoDataFrame):
         return points
     if isinstance(points, gpd.GeoSeries):
@@ -165,24 +161,16 @@ def _check_geometry(points: "gpd.GeoDataFrame") -> Any:
         )
     geometry = points.geometry
     if geometry.crs is None:
-        raise GridError(
-            explain(
-                "points without a CRS",
-                "one that says where they lie",
-                'Set it with points.set_crs(...), for example "EPSG:4326" for degrees.',
-            )
-        )
+        remedy = 'Set it with points.set_crs(...), for example "EPSG:4326" for degrees.'
+        raise GridError(explain("points without a CRS", "one that says where they lie", remedy))
     some = geometry[~(geometry.isna() | geometry.is_empty)]
     other = sorted(set(some.geom_type) - {"Point"})
     if other:
-        raise GridError(
-            explain(
-                f"geometries of type {', '.join(other)}",
-                "points",
-                "Choose one of each with points.centroid or points.representative_point(), "
-                "several in one with points.explode().",
-            )
+        remedy = (
+            "Choose one of each with points.centroid or points.representative_point(), "
+            "several in one with points.explode()."
         )
+        raise GridError(explain(f"geometries of type {', '.join(other)}", "points", remedy))
     return geometry
 
 
@@ -193,13 +181,9 @@ def _name_features(embedding: xr.DataArray) -> list[str]:
 def _refuse_names(points: "gpd.GeoDataFrame", added: list[str]) -> None:
     taken = [name for name in added if name in points.columns]
     if taken:
-        raise GridError(
-            explain(
-                f"points with the columns {', '.join(taken[:3])}{', ...' * (len(taken) > 3)}",
-                "names that the result does not give to its own",
-                f"Drop or rename them: points.rename(columns={{{taken[0]!r}: ...}}).",
-            )
-        )
+        found = f"points with the columns {', '.join(taken[:3])}{', ...' * (len(taken) > 3)}"
+        remedy = f"Drop or rename them: points.rename(columns={{{taken[0]!r}: ...}})."
+        raise GridError(explain(found, "names that the result does not give to its own", remedy))
 
 
 def _warn_outside(embedding: xr.DataArray, inside: np.ndarray) -> None:

@@ -55,13 +55,9 @@ def similarity(
     """
     check_grid(embedding)
     if (vector is None) == (x is None and y is None):
-        raise GridError(
-            explain(
-                "neither a vector nor a place" if vector is None else "both a vector and a place",
-                "one of the two",
-                "Pass a vector, or x=... and y=... (and their crs=...).",
-            )
-        )
+        found = "neither a vector nor a place" if vector is None else "both a vector and a place"
+        remedy = "Pass a vector, or x=... and y=... (and their crs=...)."
+        raise GridError(explain(found, "one of the two", remedy))
     if vector is None:
         references = _pick_places(embedding, x, y, crs)
         what = "place"
@@ -145,13 +141,9 @@ def _project_places(
         return xs, ys
     own = crs_of(embedding)
     if own is None:
-        raise GridError(
-            explain(
-                f"crs={crs!r} for an embedding without a CRS",
-                "places in the embedding's own coordinates",
-                "Leave crs out, or write the embedding's with embedding.rio.write_crs(...).",
-            )
-        )
+        found = f"crs={crs!r} for an embedding without a CRS"
+        remedy = "Leave crs out, or write the embedding's with embedding.rio.write_crs(...)."
+        raise GridError(explain(found, "places in the embedding's own coordinates", remedy))
     try:
         transformer = Transformer.from_crs(crs, own.to_wkt(), always_xy=True)
     except CRSError as error:
@@ -183,13 +175,9 @@ def _check_data(vectors: xr.Variable, xs: np.ndarray, ys: np.ndarray) -> None:
     seen = seen.any([dim for dim in seen.dims if dim != _PLACE]).values
     if not seen.all():
         first = int(np.argmin(seen))
-        raise GridError(
-            explain(
-                f"the place ({xs[first]:.12g}, {ys[first]:.12g}) in a patch without data",
-                "one with an embedding",
-                "Choose another: valid_fraction is above 0 where there is data.",
-            )
-        )
+        found = f"the place ({xs[first]:.12g}, {ys[first]:.12g}) in a patch without data"
+        remedy = "Choose another: valid_fraction is above 0 where there is data."
+        raise GridError(explain(found, "one with an embedding", remedy))
 
 
 def _check_vector(embedding: xr.DataArray, vector: Any) -> xr.DataArray:
@@ -227,11 +215,8 @@ def _rename_place(name: Hashable) -> Hashable:
 
 def _explain_shape(embedding: xr.DataArray, found: str) -> GridError:
     n_features = embedding.sizes["feature"]
-    return GridError(
-        explain(
-            found,
-            f"numbers of shape ({n_features},) or (place, {n_features}), or a DataArray with the "
-            "dimension feature and one more at most, neither y nor x",
-            "Take it from the same kind of embedding.",
-        )
+    expected = (
+        f"numbers of shape ({n_features},) or (place, {n_features}), or a DataArray with the "
+        "dimension feature and one more at most, neither y nor x"
     )
+    return GridError(explain(found, expected, "Take it from the same kind of embedding."))

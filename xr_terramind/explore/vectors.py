@@ -42,13 +42,9 @@ def sample_vectors(embedding: xr.DataArray, n_least: int, seed: int) -> np.ndarr
         # Data may lie in so few cells that the sample missed them: now all are looked at.
         vectors = _compute_some(cells, np.flatnonzero(has_data(cells)), generator)
     if len(vectors) < n_least:
-        raise GridError(
-            explain(
-                f"{len(vectors)} cells that are not NaN",
-                f"{n_least} at least",
-                "Look at valid_fraction: the source may be all nodata.",
-            )
-        )
+        found = f"{len(vectors)} cells that are not NaN"
+        remedy = "Look at valid_fraction: the source may be all nodata."
+        raise GridError(explain(found, f"{n_least} at least", remedy))
     return vectors
 
 

@@ -121,13 +121,8 @@ def read_centres(embedding: xr.DataArray, dim: str) -> np.ndarray:
         if np.isfinite(centres).all() and (np.all(steps > 0) or np.all(steps < 0)):
             return centres
         found = f"a coordinate {dim} that is not finite, or neither rises nor falls throughout"
-    raise GridError(
-        explain(
-            found,
-            "the centres of the cells, in order",
-            f"Bring them into order with embedding.sortby({dim!r}), or embed again.",
-        )
-    )
+    remedy = f"Bring them into order with embedding.sortby({dim!r}), or embed again."
+    raise GridError(explain(found, "the centres of the cells, in order", remedy))
 
 
 def _find_cells(borders: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -158,10 +153,6 @@ def _find_lone_step(embedding: xr.DataArray, dim: str) -> float:
     other = read_centres(embedding, "y" if dim == "x" else "x")
     if other.size > 1:
         return float(np.abs(np.diff(other)).max())
-    raise GridError(
-        explain(
-            "a single cell without a transform",
-            "one that says how large it is",
-            "Write it with embedding.rio.write_transform(...).",
-        )
-    )
+    found = "a single cell without a transform"
+    expected = "one that says how large it is"
+    raise GridError(explain(found, expected, "Write it with embedding.rio.write_transform(...)."))

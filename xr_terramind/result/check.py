@@ -23,13 +23,9 @@ def check_vectors(embedding: Any) -> None:
             )
         )
     if not embedding.sizes["feature"]:
-        raise GridError(
-            explain(
-                "vectors of 0 features",
-                "an embedding of one feature at least",
-                "Look at the selection that left nothing.",
-            )
-        )
+        found = "vectors of 0 features"
+        expected = "an embedding of one feature at least"
+        raise GridError(explain(found, expected, "Look at the selection that left nothing."))
 
 
 def check_grid(embedding: Any, *, with_crs: bool = False) -> None:
@@ -45,13 +41,9 @@ def check_storable(embedding: Any) -> None:
     check_made_by_embed(embedding, "feature")
     check_vectors(embedding)
     if not embedding.size:
-        raise GridError(
-            explain(
-                f"an empty embedding of shape {dict(embedding.sizes)}",
-                "at least one vector",
-                "Look at the selection that left nothing.",
-            )
-        )
+        found = f"an empty embedding of shape {dict(embedding.sizes)}"
+        expected = "at least one vector"
+        raise GridError(explain(found, expected, "Look at the selection that left nothing."))
 
 
 def check_made_by_embed(embedding: xr.DataArray | xr.Dataset, *dims: str) -> None:
@@ -74,13 +66,9 @@ def check_made_by_embed(embedding: xr.DataArray | xr.Dataset, *dims: str) -> Non
 def check_crs(array: xr.DataArray) -> None:
     """Refuse an array that does not say where it lies."""
     if array.rio.crs is None:
-        raise GridError(
-            explain(
-                "an array without a CRS",
-                "one that says where its cells lie",
-                "Write it with .rio.write_crs(...).",
-            )
-        )
+        found = "an array without a CRS"
+        expected = "one that says where its cells lie"
+        raise GridError(explain(found, expected, "Write it with .rio.write_crs(...)."))
 
 
 def check_even(array: xr.DataArray) -> None:
@@ -104,13 +92,9 @@ def check_image(array: Any) -> None:
     _check_dims(array, {"y", "x"}, _IMAGE)
     n_dates = array.sizes.get("time", 1)
     if n_dates > 1:
-        raise GridError(
-            explain(
-                f"a time series of {n_dates} dates",
-                "one date for a GeoTIFF",
-                "Choose it with .isel(time=0), or write to Zarr or NetCDF.",
-            )
-        )
+        found = f"a time series of {n_dates} dates"
+        remedy = "Choose it with .isel(time=0), or write to Zarr or NetCDF."
+        raise GridError(explain(found, "one date for a GeoTIFF", remedy))
     if len(set(array.dims) - {"time", "y", "x"}) > 1:
         remedy = "Choose one of each further dim with .isel(...)."
         raise GridError(explain(f"dimensions {array.dims}", _IMAGE, remedy))

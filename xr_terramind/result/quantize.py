@@ -192,13 +192,9 @@ def _map_blocks(
 
 def _check_no_scale(embedding: xr.DataArray) -> None:
     if SCALE in embedding.coords:
-        raise GridError(
-            explain(
-                f"a coordinate named {SCALE!r}, which would get lost",
-                "an embedding without one",
-                f"Rename it: embedding.rename({SCALE}=...).",
-            )
-        )
+        found = f"a coordinate named {SCALE!r}, which would get lost"
+        expected = "an embedding without one"
+        raise GridError(explain(found, expected, f"Rename it: embedding.rename({SCALE}=...)."))
 
 
 def _check_quantized(quantized: Any) -> None:

@@ -81,13 +81,9 @@ def to_geoparquet(embedding: xr.DataArray, path: Any) -> None:
 def _check_dims(embedding: xr.DataArray) -> None:
     other = set(embedding.dims) - {"time", "feature", "y", "x"}
     if other:
-        raise GridError(
-            explain(
-                f"the dimensions {', '.join(map(str, other))}",
-                "time, feature, y and x only",
-                "Choose one of each with .isel(...).",
-            )
-        )
+        found = f"the dimensions {', '.join(map(str, other))}"
+        expected = "time, feature, y and x only"
+        raise GridError(explain(found, expected, "Choose one of each with .isel(...)."))
 
 
 def _read_borders(embedding: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +170,7 @@ def _make_pieces(embedding: xr.DataArray) -> Iterator[list[_Chunk]]:
     ys, xs = _read_borders(embedding)
     middles_y = np.array([(ys[rows.start] + ys[rows.stop]) / 2 for rows, _ in lattice])
     middles_x = np.array([(xs[cols.start] + xs[cols.stop]) / 2 for _, cols in lattice])
-    along = np.argsort(_measure_hilbert(embedding, middles_y, middles_x), kind="stable")
+    along = np.argsort(_locate_on_curve(embedding, middles_y, middles_x), kind="stable")
     for times in chunks["time"]:
         piece: list[_Chunk] = []
         for chunk in ((times, *lattice[index]) for index in along):
@@ -213,7 +209,7 @@ def _compute_cells(embedding: xr.DataArray, piece: list[_Chunk]) -> _Cells:
         axis=1,
     )
     joined = flat[0] if len(flat) == 1 else np.concatenate(flat)
-    order = np.lexsort((_measure_cells(embedding, rows, cols), times))
+    order = np.lexsort((_locate_cells(embedding, rows, cols), times))
     seen = np.asarray(np.isfinite(joined).all(axis=1))
     return _Cells(
         vectors=joined,
@@ -282,17 +278,17 @@ def _read_times(embedding: xr.DataArray) -> Any:
     return pa.array(values if values.dtype.kind in "Miu" else [str(value) for value in values])
 
 
-def _measure_cells(embedding: xr.DataArray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+def _locate_cells(embedding: xr.DataArray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
     ys, xs = _read_borders(embedding)
     # A cell has the same place at all dates: the curve is followed once.
     n_cols = embedding.sizes["x"]
     places, back = np.unique(rows * n_cols + cols, return_inverse=True)
     row, col = np.divmod(places, n_cols)
     middles = (ys[row] + ys[row + 1]) / 2, (xs[col] + xs[col + 1]) / 2
-    return _measure_hilbert(embedding, *middles)[back]
+    return _locate_on_curve(embedding, *middles)[back]
 
 
-def _measure_hilbert(embedding: xr.DataArray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
+def _locate_on_curve(embedding: xr.DataArray, ys: np.ndarray, xs: np.ndarray) -> np.ndarray:
     import geopandas as gpd
 
     places = gpd.GeoSeries.from_xy(xs, ys)
