@@ -184,6 +184,16 @@ def test_evenly_spaced_windows_fit_a_geotiff(sources, scene, tmp_path):
     np.testing.assert_array_equal(got.x, expected.x)
 
 
+def test_an_image_without_a_crs_fits_a_geotiff(scene, expected, tmp_path):
+    scene.drop_vars("spatial_ref").drop_encoding().to_netcdf(tmp_path / "in.nc")
+    result = run("embed", tmp_path / "in.nc", tmp_path / "out.tif", *QUICK_FLAGS)
+    assert result.exit_code == 0, result.output
+    got = read(tmp_path / "out.tif")
+    np.testing.assert_allclose(got.values, expected.values, atol=1e-5)
+    np.testing.assert_array_equal(got.x, expected.x)
+    assert got.rio.crs is None and got.attrs["long_name"][:2] == ("feature 0", "feature 1")
+
+
 @pytest.mark.parametrize("modality", ["RGB", "DEM"])
 def test_other_modalities(modality, tmp_path):
     n_bands = {"RGB": 3, "DEM": 1}[modality]
@@ -580,7 +590,7 @@ def test_embed_without_a_hub(sources, tmp_path, closed_port, monkeypatch):
 
 def test_help_loads_nothing_heavy():
     code = (
-        "import sys; from xr_terramind import cli\n"
+        "import sys; from xr_terramind.cli import commands\n"
         "try: commands.app(['--help'])\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'terratorch', 'ee', 'matplotlib', 'sklearn'} & set(sys.modules)))\n"

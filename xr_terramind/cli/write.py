@@ -1,41 +1,30 @@
 """Embeddings into files: the suffix of a name says which format.
 
 A Zarr store grows block by block, and can be resumed. The other formats stand under their name only
-when they are complete: they grow in a hidden folder beside it, and are moved at the end.
+when they are complete.
 """
 
 import re
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dask
-import dask.array as da
-import numpy as np
 import xarray as xr
 from dask.callbacks import Callback
 from rich.console import Console
 
+from xr_terramind.blocks.graph import TASK_NAME
 from xr_terramind.blocks.progress import block_progress
 from xr_terramind.blocks.run import threads_that_end
 from xr_terramind.cli.read import format_of
 from xr_terramind.errors import GridError, SourceError, TerraMindError, explain
 from xr_terramind.result.grid import has_transform
+from xr_terramind.storage.cog import to_cog
 from xr_terramind.storage.layout import stored_dtype
 from xr_terramind.storage.to_zarr import to_zarr
 from xr_terramind.storage.whole_files import check_folder, complete_file
-
-_GEOTIFF = {
-    "driver": "GTiff",
-    "tiled": "yes",
-    "interleave": "band",  # a tile of all features together would take 100 MB
-    "compress": "zstd",
-    "predictor": "3",  # the one for floats
-    "bigtiff": "if_safer",
-}
-
-_BLOCK_TASK = re.compile("terramind-embed-[0-9a-f]+")
 
 
 def check_target(
@@ -162,15 +151,8 @@ def write_embedding(
         to_zarr(embedding, path, **how, progress=console)
         return
     try:
-        # Dask would fuse a block with what comes after it, under a name that cannot be counted.
-        unfused = dask.config.set({"optimization.fuse.active": False})
-        with (
-            complete_file(path) as unfinished,
-            unfused,
-            threads_that_end(),
-            _BlockProgress(console),
-        ):
-            _WRITERS[format_of(path)](embedding, unfinished)
+        with threads_that_end(), _show_blocks(embedding, console):
+            _write_file(embedding, path)
     except TerraMindError:
         raise
     # OSError is a disk's and GDAL's word for it, RuntimeError that of NetCDF, Zarr and torch.
@@ -186,51 +168,36 @@ def write_embedding(
         ) from error
 
 
-class _BlockProgress(Callback):
-    """A progress bar that counts the blocks that Dask has embedded."""
+def _write_file(embedding: xr.DataArray, path: Path) -> None:
+    if format_of(path) == "GeoTIFF" and embedding.rio.crs is not None:
+        to_cog(embedding, path)
+        return
+    with complete_file(path) as unfinished:
+        if format_of(path) == "NetCDF":
+            embedding.to_netcdf(unfinished)
+        else:
+            # A cloud-optimised GeoTIFF says where it lies. Images without a CRS are small pictures
+            # of a data set, whose embedding fits in memory.
+            names = [f"feature {number}" for number in embedding["feature"].values]
+            named = embedding.compute().assign_attrs(long_name=names)
+            named.rio.to_raster(unfinished, recalc_transform=True)
 
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-        self._bar = ExitStack()
 
-    def _start_state(self, dsk: Any, state: Any) -> None:
-        n_blocks = sum(map(_is_block, dsk))
-        if n_blocks:  # small computations on the side have none
-            bar = block_progress(n_blocks, None, self._console)
-            self._advance = self._bar.enter_context(bar)
+@contextmanager
+def _show_blocks(embedding: xr.DataArray, console: Console) -> Iterator[None]:
+    """Draw a progress bar that counts the blocks which Dask embeds, whoever asks it to."""
+    n_blocks = sum(map(_is_block, embedding.__dask_graph__() or ()))
+    with block_progress(n_blocks, None, console) as advance:
 
-    def _posttask(self, key: Any, result: Any, dsk: Any, state: Any, worker_id: Any) -> None:
-        if _is_block(key):
-            self._advance()
+        def count(key: Any, *_: Any) -> None:
+            if _is_block(key):
+                advance()
 
-    def _finish(self, dsk: Any, state: Any, errored: bool) -> None:
-        self._bar.close()
+        # Fused with what comes after it, a block would have a name that cannot be counted.
+        with dask.config.set({"optimization.fuse.active": False}), Callback(posttask=count):
+            yield
 
 
 def _is_block(key: Any) -> bool:
-    return isinstance(key, tuple) and bool(_BLOCK_TASK.fullmatch(str(key[0])))
-
-
-def _write_netcdf(embedding: xr.DataArray, path: Path) -> None:
-    embedding.to_netcdf(path)
-
-
-def _write_geotiff(embedding: xr.DataArray, path: Path) -> None:
-    # Blocks are smaller than the file's tiles, and a compressed tile that is written twice leaves a
-    # hole in the file: blocks go to a plain array on disk first, and tiles come out of that.
-    store: Any = np.memmap(path.with_name("features"), np.float32, "w+", shape=embedding.shape)
-    da.store(embedding.chunk().data, store, lock=False)
-    names = [f"feature {number}" for number in embedding["feature"].values]
-    embedding.copy(data=store).assign_attrs(long_name=names).rio.to_raster(
-        path,
-        recalc_transform=not has_transform(embedding),
-        windowed=True,
-        **_GEOTIFF,
-    )
-
-
-_WRITERS: dict[str, Callable[[xr.DataArray, Path], None]] = {
-    "NetCDF": _write_netcdf,
-    "GeoTIFF": _write_geotiff,
-}
+    # not the tasks around it, whose names begin alike
+    return isinstance(key, tuple) and bool(re.fullmatch(f"{TASK_NAME}-[0-9a-f]+", str(key[0])))
