@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.blocks import small_blocks as make_small_blocks
+
 # The workers of pytest-xdist share the cores: one thread of PyTorch each, in what they start, too.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -40,6 +42,24 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("XR_TERRAMIND_", "RS_EMBED_TERRAMIND_")):
             if name not in ("XR_TERRAMIND_EXAMPLES", "XR_TERRAMIND_CACHE"):
                 monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def small_blocks():
+    """One block of each window, in this process."""
+    with make_small_blocks():
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Have PyTorch use one thread, as in other processes: the last bits depend on it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

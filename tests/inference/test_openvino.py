@@ -16,6 +16,7 @@ import torch
 import xarray as xr
 
 import xr_terramind as xtm
+from tests.support.blocks import small_blocks
 from tests.support.cubes import embed, noise, noise_image, scene
 from tests.support.requests import make_key, make_request
 from tests.support.weights import NORM, make_state, save
@@ -422,9 +423,7 @@ def test_as_many_threads_as_the_dask_worker_has(n_threads):
     np.testing.assert_allclose(embedding, embed(cube.compute(), engine="torch"), atol=TOLERANCE)
 
 
-def test_many_dask_threads_at_once_are_right(monkeypatch):
-    for name, value in (("MIN_BATCH", 1), ("MIN_BLOCKS", 1000), ("WANTED_BLOCKS", 1000)):
-        monkeypatch.setattr(f"xr_terramind.blocks.plan.{name}", value)  # one block of each window
+def test_many_dask_threads_at_once_are_right():
     cube = xtm.sample_scene(size_px=128)
     options = [
         (cube, {}),
@@ -433,9 +432,11 @@ def test_many_dask_threads_at_once_are_right(monkeypatch):
         (cube, {"layer": 5}),
         (cube.isel(y=slice(100)), {"clip": (100.0, 2000.0)}),
     ]
-    lazy = [
-        embed(one.chunk({"y": 32, "x": 32}), engine="openvino", **chosen) for one, chosen in options
-    ]
+    with small_blocks():
+        lazy = [
+            embed(one.chunk({"y": 32, "x": 32}), engine="openvino", **chosen)
+            for one, chosen in options
+        ]
     assert lazy[0].data.npartitions >= 16
     loaded._load_runner.cache_clear()
     found = dask.compute(*lazy, scheduler="threads", num_workers=16)

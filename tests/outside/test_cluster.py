@@ -36,12 +36,7 @@ N_BLOCKS = 16
 BLOCK = re.compile(r"terramind-embed-[0-9a-f]+")
 
 
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-    """Make one block of each window; only the process that plans has to know."""
-    monkeypatch.setattr("xr_terramind.blocks.plan.MIN_BATCH", 1)
-    monkeypatch.setattr("xr_terramind.blocks.plan.MIN_BLOCKS", 1000)
-    monkeypatch.setattr("xr_terramind.blocks.plan.WANTED_BLOCKS", 1000)
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
 @pytest.fixture(scope="module")
@@ -255,21 +250,25 @@ def strangers(client, earth_engine, tmp_path):
     """Workers that know no credentials of Earth Engine and reach this machine only."""
     alone = {**earth_engine.environment, "HOME": str(tmp_path), "NO_GCE_CHECK": "true"}
 
-    def lock_in():
-        ee.Reset()
-        before = dict(os.environ)
-        os.environ.pop("GOOGLE_APPLICATION_CREDENTIALS", None)
-        os.environ.update(alone)
-        return before
-
-    def let_out(befores):
-        ee.Reset()
-        os.environ.clear()
-        os.environ.update(befores[distributed.get_worker().address])
-
-    befores = client.run(lock_in)
+    befores = client.run(take_credentials, alone)
     yield client
-    client.run(let_out, befores)
+    client.run(give_back, befores)
+
+
+def take_credentials(settings: dict[str, str]) -> dict[str, str]:
+    """Run on a worker: forget Earth Engine, and have no settings but these."""
+    ee.Reset()
+    before = dict(os.environ)
+    os.environ.pop("GOOGLE_APPLICATION_CREDENTIALS", None)
+    os.environ.update(settings)
+    return before
+
+
+def give_back(befores: dict[str, dict[str, str]], dask_worker) -> None:
+    """Run on a worker: leave it as it was."""
+    ee.Reset()
+    os.environ.clear()
+    os.environ.update(befores[dask_worker.address])
 
 
 def shanghai(**options) -> xr.DataArray:

@@ -22,34 +22,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xr_terramind as xtm
+from tests.support.blocks import small_blocks
 from tests.support.cubes import embed, scene
+from tests.support.weights import save, shapes_of
+from xr_terramind.model.random_weights import random_weights
 
 N_BLOCKS = 4
 N_THREADS = 2
 N_FILES = 28
 """That `begin` writes or writes anew, one after the other; the blocks are the last 8 of them."""
 
-
-def one_block_a_window() -> None:
-    """Cut even these small cubes into blocks."""
-    xtm.plan.MIN_BATCH, xtm.plan.MIN_BLOCKS, xtm.plan.WANTED_BLOCKS = 1, 1000, 1000
-
-
-@pytest.fixture(autouse=True, scope="module")
-def small_blocks():
-    before = xtm.plan.MIN_BATCH, xtm.plan.MIN_BLOCKS, xtm.plan.WANTED_BLOCKS
-    one_block_a_window()
-    yield
-    xtm.plan.MIN_BATCH, xtm.plan.MIN_BLOCKS, xtm.plan.WANTED_BLOCKS = before
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Have PyTorch use one thread here as in the processes below, or the last bits differ."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("small_blocks", "one_thread")
 
 
 def noting(note, source: xr.DataArray | None = None, **chunks: int) -> xr.DataArray:
@@ -212,7 +195,6 @@ def begin(store: Path, **options) -> None:
 
 def begin_and_die(folder: str, moments: list[tuple[str, int]]) -> None:
     """Begin once for each moment, each time in a process of its own that is killed then."""
-    one_block_a_window()
     # All is imported and the model loaded, but PyTorch has no threads yet: to fork is safe.
     torch.set_num_threads(1)
     embed(scene(32, 32))
@@ -222,7 +204,8 @@ def begin_and_die(folder: str, moments: list[tuple[str, int]]) -> None:
         if not child:
             kill_at_file(moment, n)
             options = {"overwrite": True} if moment == "removed" else {}
-            begin(Path(folder) / f"{moment}-{n}.zarr", **options)
+            with small_blocks():
+                begin(Path(folder) / f"{moment}-{n}.zarr", **options)
             os._exit(0)
         ends[f"{moment}-{n}"] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(json.dumps(ends))
@@ -349,17 +332,8 @@ def test_other_pixels_are_seen_though_the_middle_of_the_scene_has_none(tmp_path)
 
 
 def weights_file(path: Path, seed: int) -> Path:
-    from xr_terramind.model.encoder import TerraMindEncoder
-    from xr_terramind.model.modalities import MODALITIES
-    from xr_terramind.model.random_weights import random_weights
-    from xr_terramind.model.specs import MODELS
-
-    with torch.device("meta"):
-        encoder = TerraMindEncoder(MODELS["terramind_v1_tiny"], MODALITIES["S2L2A"].embedding, 12)
-    shapes = {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
     path.parent.mkdir(exist_ok=True)
-    torch.save(random_weights(shapes, seed), path)
-    return path
+    return save(random_weights(shapes_of(), seed), path)
 
 
 def test_weights_are_known_by_their_content_not_by_their_place(tmp_path):

@@ -9,7 +9,6 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 import zarr
 from hypothesis import given, settings
@@ -20,23 +19,13 @@ from zarr.storage import MemoryStore
 
 import xr_terramind as xtm
 from tests.support.cubes import counted, embed, scene, sealed
-from xr_terramind.blocks import plan
 from xr_terramind.cli import commands
 
 MADE_BY = {"model_key": "terramind_v1_tiny", "bands": ["B1", "B2"], "overlap": 0}
 SETTLED = {"engine", "device", "precision"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_blocks():
-    """Make one block of each window, on one thread of PyTorch, so that the last bits agree."""
-    n_threads = torch.get_num_threads()
-    before = plan.MIN_BATCH, plan.MIN_BLOCKS, plan.WANTED_BLOCKS
-    plan.MIN_BATCH, plan.MIN_BLOCKS, plan.WANTED_BLOCKS = 1, 1000, 1000
-    torch.set_num_threads(1)
-    yield
-    plan.MIN_BATCH, plan.MIN_BLOCKS, plan.WANTED_BLOCKS = before
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("small_blocks", "one_thread")
 
 
 def cube(n_times: int = 1) -> xr.DataArray:

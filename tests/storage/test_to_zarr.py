@@ -13,7 +13,6 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 import zarr
 from dask.base import tokenize
@@ -37,13 +36,8 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr("xr_terramind.blocks.run.FIRST_PAUSE_S", 0)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Have PyTorch use one thread: windows are small, and blocks run side by side."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+# Windows are small, and blocks run side by side.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def cube(n_times: int = 1) -> xr.DataArray:
