@@ -66,7 +66,7 @@ def check_made_by_embed(embedding: xr.DataArray | xr.Dataset, *dims: str) -> Non
 def check_crs(array: xr.DataArray) -> None:
     """Refuse an array that does not say where it lies."""
     if array.rio.crs is None:
-        found = "an array without a CRS"
+        found = f"an {'embedding' if 'feature' in array.dims else 'array'} without a CRS"
         expected = "one that says where its cells lie"
         raise GridError(explain(found, expected, "Write it with .rio.write_crs(...)."))
 
