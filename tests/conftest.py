@@ -67,9 +67,9 @@ def own_cache(tmp_path, monkeypatch):
     """A cache and loaded encoders of the test's own; large ones are not left behind."""
     from xr_terramind.inference import loaded
 
-    loaded._load_runner.cache_clear()
+    loaded._load_engine.cache_clear()
     folder = tmp_path / "own_cache"
     monkeypatch.setenv("XR_TERRAMIND_CACHE", str(folder))
     yield folder
-    loaded._load_runner.cache_clear()
+    loaded._load_engine.cache_clear()
     shutil.rmtree(folder, ignore_errors=True)

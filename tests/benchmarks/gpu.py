@@ -110,14 +110,14 @@ def matrix_flop_per_s(dtype: torch.dtype, device: str) -> float:
 
 def encoder_rate(request, device: str) -> float:
     """Return windows a second of the encoder alone."""
-    from xr_terramind.inference.loaded import runner_for
+    from xr_terramind.inference.loaded import engine_for
 
-    runner = runner_for(request.key)
-    images = torch.randn(request.batch_size, 12, 224, 224, device=device).to(runner.dtype)
+    engine = engine_for(request.key)
+    images = torch.randn(request.batch_size, 12, 224, 224, device=device).to(engine.dtype)
 
     def encode() -> None:
-        with torch.inference_mode(), runner.streams.on_device():
-            runner.encoder(images)
+        with torch.inference_mode(), engine.streams.on_device():
+            engine.encoder(images)
 
     return request.batch_size / seconds(encode, device)
 
@@ -134,9 +134,9 @@ def host_rate(request, device: str, n_windows: int) -> float:
 
 def upload_seconds(request, device: str, n_windows: int) -> float:
     """Return how long the raw windows alone take to the device."""
-    from xr_terramind.inference.loaded import runner_for
+    from xr_terramind.inference.loaded import engine_for
 
-    streams = runner_for(request.key).streams
+    streams = engine_for(request.key).streams
     buffer = streams.host_buffer((request.batch_size, 12, 224, 224), np.dtype(np.uint16))
     buffer[:] = random_pixels(buffer.shape)
     n_batches = max(1, n_windows // request.batch_size)

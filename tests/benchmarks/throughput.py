@@ -51,14 +51,14 @@ def engine(weights: str, passes: int) -> float:
     import numpy as np
 
     import xr_terramind as xtm
-    from xr_terramind.inference.loaded import runner_for
+    from xr_terramind.inference.loaded import engine_for
 
     request = request_of(weights)
     scene = xtm.sample_scene(size_px=224 * SIDE).values.astype(np.float32)
     windows = scene.reshape(12, SIDE, 224, SIDE, 224).transpose(1, 3, 0, 2, 4)
     batches = np.split(np.ascontiguousarray(windows.reshape(-1, 12, 224, 224)), 4)
-    runner = runner_for(request.key)
-    return _rate(lambda: [runner.encode(batch, None, request) for batch in batches], passes)
+    engine = engine_for(request.key)
+    return _rate(lambda: [engine.encode(batch, None, request) for batch in batches], passes)
 
 
 def theirs(weights: str, passes: int, precision: str = "highest") -> float:

@@ -46,12 +46,12 @@ def openvino(encoder: Any, images: Any, weights: str) -> Forward:
     import numpy as np
 
     from xr_terramind.inference.device import Runtime
-    from xr_terramind.inference.engines.openvino import OpenVinoRunner
+    from xr_terramind.inference.engines.openvino import OpenVinoEngine
 
     request = request_of(weights, normalize="none")
-    runner = OpenVinoRunner(request.key, Runtime("openvino", "cpu", "float32"), 0)
+    engine = OpenVinoEngine(request.key, Runtime("openvino", "cpu", "float32"), 0)
     pixels, invalid = images.numpy(), np.zeros((N_WINDOWS, 224, 224), bool)
-    return lambda: runner._infer(pixels, invalid, request).reshape(N_WINDOWS, 196, -1)
+    return lambda: engine.infer(pixels, invalid, request).reshape(N_WINDOWS, 196, -1)
 
 
 def onnx_runtime(encoder: Any, images: Any, weights: str) -> Forward:

@@ -1,4 +1,4 @@
-"""Running the model: runner once, batches that shrink, pixels as they come."""
+"""Running the model: loaded once, batches that shrink, pixels as they come."""
 
 import pickle
 import threading
@@ -13,7 +13,7 @@ import xr_terramind as xtm
 from tests.support.requests import make_key, make_request
 from xr_terramind.inference import loaded
 from xr_terramind.inference.device import resolve_runtime
-from xr_terramind.inference.loaded import runner_for
+from xr_terramind.inference.loaded import engine_for
 from xr_terramind.inference.resize import footprint_share
 from xr_terramind.model import load
 from xr_terramind.model.modalities import MODALITIES
@@ -23,9 +23,9 @@ QUICK = {"model": "terramind_v1_tiny", "weights": "random"}
 
 @pytest.fixture
 def fresh_cache():
-    loaded._load_runner.cache_clear()
+    loaded._load_engine.cache_clear()
     yield
-    loaded._load_runner.cache_clear()
+    loaded._load_engine.cache_clear()
 
 
 def test_one_load_under_many_threads(monkeypatch, fresh_cache):
@@ -38,20 +38,20 @@ def test_one_load_under_many_threads(monkeypatch, fresh_cache):
 
     monkeypatch.setattr(load, "read_weights", counted)
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda _: runner_for(make_key(engine="torch")), range(32)))
+        found = list(threads.map(lambda _: engine_for(make_key(engine="torch")), range(32)))
     assert len(loads) == 1
     assert all(one is found[0] for one in found)
 
 
 def test_cubes_that_differ_in_nodata_and_orientation_share_a_model(fresh_cache):
     loaded = [
-        runner_for(make_request(make_key(), nodata, flip_y=flip_y, batch_size=3).key)
+        engine_for(make_request(make_key(), nodata, flip_y=flip_y, batch_size=3).key)
         for nodata in ((), (-1.0,))
         for flip_y in (True, False)
     ]
     assert all(one is loaded[0] for one in loaded)
-    assert runner_for(make_key(layer=3)) is not loaded[0]
-    assert runner_for(make_key(normalize="raw")) is not loaded[0]
+    assert engine_for(make_key(layer=3)) is not loaded[0]
+    assert engine_for(make_key(normalize="raw")) is not loaded[0]
 
 
 def test_requests_are_values():
@@ -65,9 +65,9 @@ def test_requests_are_values():
 
 def scarce_memory(monkeypatch, most: int, error: Exception) -> list[int]:
     """Let the tiny model fail on batches larger than `most`; return the sizes that it saw."""
-    runner = runner_for(make_key(device="cpu", precision="float32", engine="torch"))
-    runner.batch_limit = None
-    encode, seen = runner.encoder, []
+    engine = engine_for(make_key(device="cpu", precision="float32", engine="torch"))
+    engine.batch_limit = None
+    encode, seen = engine.encoder, []
 
     def limited(pixels):
         seen.append(len(pixels))
@@ -75,7 +75,7 @@ def scarce_memory(monkeypatch, most: int, error: Exception) -> list[int]:
             raise error
         return encode(pixels)
 
-    monkeypatch.setattr(runner, "encoder", limited)
+    monkeypatch.setattr(engine, "encoder", limited)
     return seen
 
 

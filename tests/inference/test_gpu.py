@@ -13,8 +13,8 @@ import torch
 import xr_terramind as xtm
 from tests.support.requests import make_key
 from xr_terramind.inference.device import fastest_precision
-from xr_terramind.inference.engines.streams import CudaStreams
-from xr_terramind.inference.loaded import runner_for
+from xr_terramind.inference.engines.cuda import CudaStreams
+from xr_terramind.inference.loaded import engine_for
 
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 on_mps = pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no MPS device")
@@ -89,7 +89,7 @@ def test_out_of_memory_on_cuda_halves_the_batch():
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert cosine(found, expected) > 0.999
     key = make_key(layer=10, engine="torch", device="cuda", precision=fastest_precision("cuda"))
-    assert 0 < runner_for(key).batch_limit < 100
+    assert 0 < engine_for(key).batch_limit < 100
 
 
 @on_mps

@@ -24,7 +24,7 @@ from xr_terramind.inference import device, loaded
 from xr_terramind.inference.device import resolve_runtime
 from xr_terramind.inference.engines import cache
 from xr_terramind.inference.engines import openvino as engine
-from xr_terramind.inference.loaded import runner_for
+from xr_terramind.inference.loaded import engine_for
 
 TINY = "terramind_v1_tiny"
 TOLERANCE = 1e-4
@@ -33,7 +33,7 @@ TOLERANCE = 1e-4
 @pytest.fixture(scope="module", autouse=True)
 def _free_models():
     yield
-    loaded._load_runner.cache_clear()
+    loaded._load_engine.cache_clear()
 
 
 def entries(folder: Path) -> list[Path]:
@@ -191,13 +191,13 @@ def test_batch_size_does_not_matter(sixteen_windows, batch_size):
 
 
 def test_results_are_not_overwritten_by_the_next_batch():
-    runner = runner_for(KEY)
+    encoder = engine_for(KEY)
     windows = np.stack([noise("S2L2A", 32, 32), 2 * noise("S2L2A", 32, 32)])
     before = windows.copy()
     chosen = make_request(KEY, window_px=32)
-    first, _ = runner.encode(windows[:1], None, chosen)
+    first, _ = encoder.encode(windows[:1], None, chosen)
     kept = first.copy()
-    second, _ = runner.encode(windows[1:], None, chosen)
+    second, _ = encoder.encode(windows[1:], None, chosen)
     np.testing.assert_array_equal(first, kept)
     assert np.abs(first - second).max() > 0.1
     np.testing.assert_array_equal(windows, before)
@@ -226,8 +226,8 @@ def test_bfloat16_keeps_the_direction_of_every_token():
 
 def test_float32_is_float32_where_the_processor_would_rather_not():
     assert embed(scene(), engine="openvino").attrs["precision"] == "float32"
-    runner = runner_for(KEY)
-    compiled = runner._infer_request(224).get_compiled_model()
+    encoder = engine_for(KEY)
+    compiled = encoder.infer_request(224).get_compiled_model()
     assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
 
 
@@ -347,7 +347,7 @@ def test_one_entry_for_each_file_of_weights(tmp_path, own_cache):
     assert float(abs(first - second).max()) > 0.1
     assert len(entries(own_cache)) == 2
     # What a file is called does not matter, nor does the process.
-    loaded._load_runner.cache_clear()
+    loaded._load_engine.cache_clear()
     again = embed(scene(), weights=other.rename(tmp_path / "renamed.pt"), **chosen)
     np.testing.assert_array_equal(again, second)
     # Other weights under the first one's name.
@@ -395,15 +395,15 @@ def test_a_file_replaced_after_planning_is_refused(tmp_path, own_cache):
 
 def threads_of_loaded() -> int:
     """Load the encoder as a task does, and ask OpenVINO how many threads it uses."""
-    loaded._load_runner.cache_clear()
-    compiled = runner_for(KEY)._infer_request(224).get_compiled_model()
+    loaded._load_engine.cache_clear()
+    compiled = engine_for(KEY).infer_request(224).get_compiled_model()
     return int(compiled.get_property("INFERENCE_NUM_THREADS"))
 
 
-def test_as_many_threads_as_the_runner_is_told():
+def test_as_many_threads_as_it_is_told():
     runtime = resolve_runtime("openvino", "cpu", "float32")
-    runner = engine.OpenVinoRunner(KEY, runtime, 1)
-    compiled = runner._infer_request(224).get_compiled_model()
+    encoder = engine.OpenVinoEngine(KEY, runtime, 1)
+    compiled = encoder.infer_request(224).get_compiled_model()
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
 
 
@@ -418,7 +418,7 @@ def test_as_many_threads_as_the_dask_worker_has(n_threads):
         found = client.submit(threads_of_loaded, pure=False).result(timeout=60)
         cube = xtm.sample_scene(size_px=64, chunks={"y": 32, "x": 32})
         embedding = embed(cube, engine="openvino").compute()
-    loaded._load_runner.cache_clear()  # other tests have all threads
+    loaded._load_engine.cache_clear()  # other tests have all threads
     assert found == min(n_threads, os.cpu_count() or 1)
     np.testing.assert_allclose(embedding, embed(cube.compute(), engine="torch"), atol=TOLERANCE)
 
@@ -438,7 +438,7 @@ def test_many_dask_threads_at_once_are_right():
             for one, chosen in options
         ]
     assert lazy[0].data.npartitions >= 16
-    loaded._load_runner.cache_clear()
+    loaded._load_engine.cache_clear()
     found = dask.compute(*lazy, scheduler="threads", num_workers=16)
     for result, (one, chosen) in zip(found, options, strict=True):
         expected = embed(one, engine="torch", **chosen)
@@ -464,9 +464,9 @@ def test_threads_that_ask_at_once_wait_for_one_conversion(monkeypatch, own_cache
 
 def scarce_memory(monkeypatch, most: int, error: Exception) -> list[int]:
     """Let the tiny model fail on batches larger than `most`; return the sizes that it saw."""
-    loaded._load_runner.cache_clear()
-    runner = runner_for(KEY)
-    begin, seen = runner.begin, []
+    loaded._load_engine.cache_clear()
+    encoder = engine_for(KEY)
+    begin, seen = encoder.begin, []
 
     def limited(raw, padding, chosen):
         seen.append(len(raw))
@@ -474,7 +474,7 @@ def scarce_memory(monkeypatch, most: int, error: Exception) -> list[int]:
             raise error
         return begin(raw, padding, chosen)
 
-    monkeypatch.setattr(runner, "begin", limited)
+    monkeypatch.setattr(encoder, "begin", limited)
     return seen
 
 
@@ -502,14 +502,14 @@ def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, error):
     # remembered.
     assert seen == [5, 4, 2, 2, 2, 2, 1]
     np.testing.assert_allclose(found, embed(cube, engine="torch"), atol=TOLERANCE)
-    loaded._load_runner.cache_clear()
+    loaded._load_engine.cache_clear()
 
 
 def test_too_little_memory_for_one_window_is_an_error(monkeypatch):
     scarce_memory(monkeypatch, 0, OUT_OF_MEMORY["numpy"])
     with pytest.raises(xtm.EngineError, match="single window"):
         embed(scene(), engine="openvino")
-    loaded._load_runner.cache_clear()
+    loaded._load_engine.cache_clear()
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
@@ -517,4 +517,4 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch):
     with pytest.raises(RuntimeError, match="a kernel failed"):
         embed(scene(), engine="openvino")
     assert seen == [1]
-    loaded._load_runner.cache_clear()
+    loaded._load_engine.cache_clear()

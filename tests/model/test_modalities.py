@@ -8,7 +8,7 @@ import torch
 from dask.base import tokenize
 
 import xr_terramind as xtm
-from tests.support.weights import make_state, save
+from tests.support.weights import TINY, make_state, save
 from xr_terramind.errors import BandError, EngineError
 from xr_terramind.model.load import load_encoder
 from xr_terramind.model.modalities import MODALITIES
@@ -16,7 +16,6 @@ from xr_terramind.model.specs import MODELS
 from xr_terramind.model.weights import locate
 
 S2 = MODALITIES["S2L2A"]
-TINY = MODELS["terramind_v1_tiny"]
 RGB = S2.subset(["B4", "B2", "B3"])
 
 

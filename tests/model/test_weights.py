@@ -19,12 +19,9 @@ import torch
 import xr_terramind as xtm
 from tests.support.cubes import assert_same_embedding, embed, scene, sealed
 from tests.support.local_hub import hub_path, local_hub
-from tests.support.weights import NORM, State, checksum, make_state, save, shapes_of
+from tests.support.weights import NORM, PATCH, TINY, State, checksum, make_state, save, shapes_of
 from xr_terramind.model.random_weights import random_weights
 from xr_terramind.model.specs import MODELS
-
-TINY = MODELS["terramind_v1_tiny"]
-PATCH = "encoder_embeddings.untok_sen2l2a@224.proj.weight"
 
 
 @pytest.fixture(scope="module")

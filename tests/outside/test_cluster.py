@@ -378,14 +378,14 @@ BLOCK_TASK = "xr_terramind.blocks.graph", "run_block"
 
 def loads() -> tuple[int, int]:
     """Run on a worker: models that it has loaded, and those that it still holds."""
-    info = loaded._load_runner.cache_info()
+    info = loaded._load_engine.cache_info()
     return info.misses, info.currsize
 
 
 @pytest.mark.parametrize("which", ["client", "client_of_threads"])
 def test_a_process_has_one_model_and_one_forward_pass_at_a_time(which, request, tmp_path):
     client = request.getfixturevalue(which)
-    client.run(loaded._load_runner.cache_clear)
+    client.run(loaded._load_engine.cache_clear)
     client.run(count_calls, *FORWARD_PASS)
     embed(cube()[:, :64]).terramind.to_zarr(tmp_path / "e.zarr")
     embed(cube()[:, 64:96]).compute()  # another cube and graph, but the same model

@@ -29,7 +29,7 @@ FOLDER = {"RGB": "S2RGB", "S1GRD": "S1RTC"}  # no GRD chip: RTC is backscatter i
 @pytest.fixture(scope="module", autouse=True)
 def _free_models():
     yield
-    loaded._load_runner.cache_clear()
+    loaded._load_engine.cache_clear()
 
 
 def chip(examples, modality: str) -> xr.DataArray:

@@ -1,11 +1,9 @@
 """Requests as a worker gets them, with random weights unless told."""
 
+from tests.support.weights import TINY
 from xr_terramind.inference.request import EncodeRequest, EncoderKey, Input
 from xr_terramind.model.modalities import MODALITIES, Modality
-from xr_terramind.model.specs import MODELS
 from xr_terramind.model.weights import WeightsRef, locate
-
-TINY = MODELS["terramind_v1_tiny"]
 
 
 def make_key(

@@ -11,7 +11,9 @@ from xr_terramind.model.modalities import MODALITIES
 from xr_terramind.model.random_weights import random_weights
 from xr_terramind.model.specs import MODELS
 
+TINY = MODELS["terramind_v1_tiny"]
 NORM = "encoder_norm.weight"
+PATCH = "encoder_embeddings.untok_sen2l2a@224.proj.weight"
 
 State = dict[str, torch.Tensor]
 

@@ -2,12 +2,11 @@
 
 import os
 import sys
-import warnings
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xr_terramind.errors import EngineError, TerraMindWarning, explain
+from xr_terramind.errors import EngineError, explain, warn
 from xr_terramind.model.modalities import Modality
 from xr_terramind.model.specs import PATCH_PX, ModelSpec
 
@@ -15,12 +14,12 @@ if TYPE_CHECKING:
     import torch
 
 MAX_BATCH_CPU = 12
-"""More windows a forward pass gain nothing on a CPU, and cost memory."""
+"""More windows per forward pass gain nothing on a CPU, and cost memory."""
 
 MAX_BATCH_GPU = 256
 
 _MEMORY_SHARE = 0.25  # of what is free; the rest is for blocks that wait and for other workers
-_LIVE_TENSORS = 16  # float32 copies of the token tensor that live at once within a block
+_LIVE_TENSORS = 16  # float32 copies of the token tensor that live at once within a layer
 
 
 class Runtime(NamedTuple):
@@ -32,16 +31,7 @@ class Runtime(NamedTuple):
 
 
 def resolve_runtime(engine: str, device: str, precision: str) -> Runtime:
-    """Settle ``"auto"`` and refuse what this machine does not have.
-
-    Parameters
-    ----------
-    engine, device, precision : str
-        As in `EncodeRequest`.
-
-    Returns
-    -------
-    Runtime
+    """Choose what ``"auto"`` stands for, and refuse what this machine does not have.
 
     Raises
     ------
@@ -79,16 +69,8 @@ def resolve_runtime(engine: str, device: str, precision: str) -> Runtime:
 def fastest_precision(device: str) -> str:
     """Choose the number format that a device multiplies matrices fastest in.
 
-    Parameters
-    ----------
-    device : str
-        As torch names it.
-
-    Returns
-    -------
-    str
-        ``"bfloat16"`` on NVIDIA GPUs from Ampere on, and AMD's; ``"float16"`` on those with matrix
-        units for nothing else (Volta, Turing); ``"float32"`` elsewhere.
+    ``"bfloat16"`` on NVIDIA GPUs from Ampere on, and AMD's; ``"float16"`` on those with matrix
+    units for nothing else (Volta, Turing); ``"float32"`` elsewhere.
     """
     if not device.startswith("cuda"):
         return "float32"
@@ -108,7 +90,7 @@ def _may_have_gpu() -> bool:
 
 
 def _resolve_openvino(engine: str, device: str, precision: str) -> Runtime | None:
-    """Settle OpenVINO where it was asked for, or where ``"auto"`` may take it; else None."""
+    """Take OpenVINO where it was asked for, or where ``"auto"`` may take it; else None."""
     if engine not in ("auto", "openvino") or (engine == "auto" and device not in ("auto", "cpu")):
         return None
     if device not in ("auto", "cpu"):
@@ -144,12 +126,7 @@ def _resolve_openvino(engine: str, device: str, precision: str) -> Runtime | Non
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO without the package that tells its makers about each import.
-
-    Returns
-    -------
-    module
-    """
+    """Import OpenVINO without the package that tells its makers about each import."""
     if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # cannot be imported
         try:
@@ -173,64 +150,32 @@ def _openvino_precisions() -> tuple[str, ...]:
 
 
 def warn_of_lowered_float32(dtype: "torch.dtype") -> None:
-    """Warn where torch computes float32 products with fewer digits.
-
-    Parameters
-    ----------
-    dtype : torch.dtype
-        Of the encoder.
-    """
+    """Warn where torch computes the products of an encoder in float32 with fewer digits."""
     import torch
 
     # The switch is the user's, and comparisons within a process should agree: it is left alone.
     lowered = torch.get_float32_matmul_precision()
     if dtype == torch.float32 and lowered != "highest":
-        warnings.warn(
+        warn(
             explain(
                 f"torch's float32 matrix precision set to {lowered!r} in this process "
                 "(importing TerraTorch does that)",
                 "'highest': on CPUs and GPUs with bfloat16 or TF32 units, features otherwise "
                 "differ by some 0.02",
                 "Call torch.set_float32_matmul_precision('highest') before embedding.",
-            ),
-            TerraMindWarning,
-            stacklevel=2,
+            )
         )
 
 
 def window_bytes(spec: ModelSpec, modality: Modality, window_px: int) -> int:
-    """Estimate the memory that one window takes within a batch.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-    modality : Modality
-    window_px : int
-
-    Returns
-    -------
-    int
-    """
+    """Estimate the memory that one window takes within a batch."""
     n_tokens = (window_px // PATCH_PX) ** 2
     image_bytes = 3 * 4 * len(modality.bands) * window_px**2  # raw, normalised, cut
     return image_bytes + 4 * _LIVE_TENSORS * n_tokens * spec.dim
 
 
 def affordable_batch(spec: ModelSpec, modality: Modality, window_px: int, device: str) -> int:
-    """Choose how many windows fit into a share of the memory that is free now.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-    modality : Modality
-    window_px : int
-    device : str
-
-    Returns
-    -------
-    int
-        From 1 to ``MAX_BATCH_CPU`` or ``MAX_BATCH_GPU``.
-    """
+    """Choose how many windows fit into a share of the memory that is free now; at least one."""
     one = window_bytes(spec, modality, window_px)
     if device.startswith("cuda"):
         import torch

@@ -4,7 +4,6 @@ Raw integers go to the device as they are; clipping, normalisation and cutting h
 """
 
 import math
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
@@ -16,15 +15,9 @@ from xr_terramind.blocks.windows import AxisBlock, Span
 from xr_terramind.cube.bands import invalid_pixels
 from xr_terramind.cube.report import InputReport
 from xr_terramind.cube.values import sample_values, value_issues
-from xr_terramind.errors import TerraMindWarning
-from xr_terramind.inference.engines.pytorch import device_dtype
-from xr_terramind.inference.engines.streams import Waiting
-from xr_terramind.inference.loaded import (
-    Runner,
-    halve_batch,
-    runner_for,
-    to_model_thread,
-)
+from xr_terramind.errors import warn
+from xr_terramind.inference.engines.base import Engine, Waiting, device_dtype
+from xr_terramind.inference.loaded import engine_for, in_model_thread, to_model_thread
 from xr_terramind.inference.request import EncodeRequest, Input
 
 
@@ -50,13 +43,13 @@ def encode_block(
     Returns
     -------
     ndarray of float32, shape (time, feature + 1, y, x)
-        One vector a patch (or a window, where the request pools). The last feature is the valid
-        fraction; cells without enough of it hold NaN in all others.
+        One vector per patch (or per window, where the request pools). The last feature is the
+        valid fraction; cells without enough of it hold NaN in all others.
     """
-    runner = runner_for(request.key)
+    engine = engine_for(request.key)
     out_shape = (rows.out_stop - rows.out_start, cols.out_stop - cols.out_start)
-    out = np.full((len(pixels), runner.spec.dim + 1, *out_shape), np.nan, np.float32)
-    for batch, tokens, valid in _encoded(runner, pixels, rows, cols, request):
+    out = np.full((len(pixels), engine.spec.dim + 1, *out_shape), np.nan, np.float32)
+    for batch, tokens, valid in _encode_batches(engine, pixels, rows, cols, request):
         for (time, row, col), vectors, share in zip(batch, tokens, valid, strict=True):
             used = np.s_[row.patch_start : row.patch_stop, col.patch_start : col.patch_stop]
             place = np.s_[row.out_start : row.out_stop, col.out_start : col.out_stop]
@@ -83,25 +76,14 @@ def fill_cells(
 
 
 def pool(vectors: np.ndarray, pooling: str) -> np.ndarray:
-    """Reduce the vectors of valid patches to one.
-
-    Parameters
-    ----------
-    vectors : ndarray, shape (patch, feature)
-    pooling : {"mean", "max"}
-
-    Returns
-    -------
-    ndarray, shape (feature,)
-        NaN where there is no patch.
-    """
+    """Reduce the vectors (patch, feature) of valid patches to one; NaN where there is none."""
     if not len(vectors):
         return np.full(vectors.shape[-1], np.nan, np.float32)
     return vectors.max(axis=0) if pooling == "max" else vectors.mean(axis=0)
 
 
-def _encoded(
-    runner: Runner, pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock, request: EncodeRequest
+def _encode_batches(
+    engine: Engine, pixels: np.ndarray, rows: AxisBlock, cols: AxisBlock, request: EncodeRequest
 ) -> Iterator[tuple[list[_Window], np.ndarray, np.ndarray]]:
     left = [
         _Window(time, row, col)
@@ -114,18 +96,18 @@ def _encoded(
         while left or under_way:
             # While the model runs, gather the next batch; but wait for a slot only with empty
             # hands, as those who have one may be waiting, too.
-            if left and runner.slots.acquire(blocking=not under_way):
+            if left and engine.slots.acquire(blocking=not under_way):
                 # Batches of much the same size: a last one of a window or two would be slow.
-                n_batches = math.ceil(len(left) / runner.batch_size(request))
+                n_batches = math.ceil(len(left) / engine.batch_size(request))
                 size = math.ceil(len(left) / n_batches)
-                under_way.append(_Flight(runner, pixels, left[:size], request))
+                under_way.append(_Flight(engine, pixels, left[:size], request))
                 left = left[size:]
                 continue
             flight = under_way.popleft()
             try:
                 tokens, valid = flight.land()
             except (RuntimeError, MemoryError) as error:
-                halve_batch(runner, len(flight.batch), error)
+                in_model_thread(engine.halve_batch, len(flight.batch), error)
                 left = flight.batch + left
             else:
                 yield flight.batch, tokens, valid
@@ -138,15 +120,15 @@ class _Flight:
     """A batch on its way through the model; it takes over a slot, and frees it as it ends."""
 
     def __init__(
-        self, runner: Runner, pixels: np.ndarray, batch: list[_Window], request: EncodeRequest
+        self, engine: Engine, pixels: np.ndarray, batch: list[_Window], request: EncodeRequest
     ) -> None:
         self.batch = batch
-        self._slots = runner.slots
+        self._slots = engine.slots
         self._begun: Future[Waiting] = Future()
         try:
-            raw = gather_windows(pixels, batch, request.window_px, runner)
+            raw = gather_windows(pixels, batch, request.window_px, engine)
             padding = padding_masks(pixels.shape, batch, request.window_px)
-            self._begun = to_model_thread(runner.begin, raw, padding, request)
+            self._begun = to_model_thread(engine.begin, raw, padding, request)
         except (RuntimeError, MemoryError) as error:
             self._begun.set_exception(error)  # raised where those of the model are
         except BaseException:
@@ -165,26 +147,15 @@ class _Flight:
 
 
 def gather_windows(
-    pixels: np.ndarray, batch: list[_Window], window_px: int, runner: Runner
+    pixels: np.ndarray, batch: list[_Window], window_px: int, engine: Engine
 ) -> np.ndarray:
-    """Copy windows out of a block, padded where they reach past it.
+    """Copy windows (window, band, y, x) out of a block, padded where they reach past it.
 
-    Parameters
-    ----------
-    pixels : ndarray, shape (time, band, y, x)
-    batch : list of (time, row Span, column Span)
-    window_px : int
-    runner : Runner
-        Whose device they will go to.
-
-    Returns
-    -------
-    ndarray, shape (window, band, window_px, window_px)
-        In the block's dtype, or float32 where the device does not have that; padding holds zeros,
-        which `padding_masks` marks.
+    They are in the block's dtype, or float32 where the engine's device does not have that; padding
+    holds zeros, which `padding_masks` marks.
     """
     shape = (len(batch), pixels.shape[1], window_px, window_px)
-    raw = runner.streams.host_buffer(shape, device_dtype(pixels.dtype, runner.device))
+    raw = engine.streams.host_buffer(shape, device_dtype(pixels.dtype, engine.device))
     for window, (time, row, col) in zip(raw, batch, strict=True):
         read = pixels[
             time,
@@ -204,19 +175,7 @@ def gather_windows(
 def padding_masks(
     block_shape: tuple[int, ...], batch: list[_Window], window_px: int
 ) -> np.ndarray | None:
-    """Mark the pixels of windows that lie outside their block.
-
-    Parameters
-    ----------
-    block_shape : tuple of int
-        (time, band, y, x).
-    batch : list of (time, row Span, column Span)
-    window_px : int
-
-    Returns
-    -------
-    ndarray of bool, shape (window, window_px, window_px), or None where there is no such pixel
-    """
+    """Mark the pixels of windows (window, y, x) outside their block; None where none is."""
     height_px, width_px = block_shape[-2:]
     inside_px = np.arange(window_px)
     past = [
@@ -239,20 +198,8 @@ def check_and_encode(
 ) -> np.ndarray:
     """Look at a block's values before encoding it, so that a wrong unit fails at the first block.
 
-    Parameters
-    ----------
-    pixels : ndarray, shape (time, band, y, x)
-    rows, cols : AxisBlock
-    encode : callable
-        ``encode_block`` or ``encode_resized``.
-    request : EncodeRequest
-    cube_name : str
-        The same warning is given once a cube and process.
-
-    Returns
-    -------
-    ndarray
-        What `encode` returns.
+    `encode` is ``encode_block`` or ``encode_resized``; `cube_name` serves to give the same warning
+    once per cube and process.
 
     Raises
     ------
@@ -277,4 +224,4 @@ def _check_values(pixels: np.ndarray, source: Input, cube_name: str) -> None:
     for issue in report.warnings:
         if not cube_name or (cube_name, issue.code) not in _warned:
             _warned.add((cube_name, issue.code))
-            warnings.warn(issue.message, TerraMindWarning, stacklevel=2)
+            warn(issue.message)

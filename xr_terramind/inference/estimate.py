@@ -17,7 +17,7 @@ from xr_terramind.blocks.windows import AxisBlock
 from xr_terramind.cube.arrange import Cube
 from xr_terramind.cube.report import html_table
 from xr_terramind.inference.device import MAX_BATCH_CPU, window_bytes
-from xr_terramind.inference.loaded import in_model_thread, runner_for
+from xr_terramind.inference.loaded import engine_for, in_model_thread
 from xr_terramind.inference.request import make_plan, make_request
 from xr_terramind.model.specs import ModelSpec, model_spec
 from xr_terramind.options import EmbedOptions
@@ -182,13 +182,13 @@ def _worker_bytes(cube: Cube, plan: Plan, spec: ModelSpec, options: EmbedOptions
 def _windows_per_s(cube: Cube, options: EmbedOptions) -> float:
     # Speed does not depend on the weights: random ones need no download.
     request = make_request(cube, replace(options, weights="random"))
-    runner = runner_for(request.key)
+    engine = engine_for(request.key)
     shape = (len(cube.modality.bands), options.window_size, options.window_size)
-    windows = np.ones((runner.batch_size(request), *shape), cube.data.dtype)
-    in_model_thread(runner.encode, windows[:1], None, request)  # the first is slower
+    windows = np.ones((engine.batch_size(request), *shape), cube.data.dtype)
+    in_model_thread(engine.encode, windows[:1], None, request)  # the first is slower
     n_done, started_s = 0, time.perf_counter()
     while (elapsed_s := time.perf_counter() - started_s) < CALIBRATION_S:
-        in_model_thread(runner.encode, windows, None, request)
+        in_model_thread(engine.encode, windows, None, request)
         n_done += len(windows)
     return n_done / elapsed_s
 

@@ -4,7 +4,8 @@ import numpy as np
 
 from xr_terramind.blocks.windows import AxisBlock
 from xr_terramind.inference.encode import fill_cells
-from xr_terramind.inference.loaded import Runner, in_model_thread, runner_for
+from xr_terramind.inference.engines.base import Engine
+from xr_terramind.inference.loaded import engine_for, in_model_thread
 from xr_terramind.inference.request import EncodeRequest
 from xr_terramind.model.specs import PATCH_PX
 
@@ -29,16 +30,16 @@ def encode_resized(
     ndarray of float32, shape (time, feature + 1, y, x)
         As `encode_block`; the valid fraction is that of each patch's footprint in the source.
     """
-    runner = runner_for(request.key)
-    return np.stack([in_model_thread(_encode_date, runner, date, request) for date in pixels])
+    engine = engine_for(request.key)
+    return np.stack([in_model_thread(_encode_date, engine, date, request) for date in pixels])
 
 
-def _encode_date(runner: Runner, date: np.ndarray, request: EncodeRequest) -> np.ndarray:
+def _encode_date(engine: Engine, date: np.ndarray, request: EncodeRequest) -> np.ndarray:
     # (band, y, x) -> (feature + 1, y, x)
-    vectors, invalid = runner.encode_extent(date, request)
+    vectors, invalid = engine.encode_extent(date, request)
     valid = footprint_share(~invalid, request.window_px // PATCH_PX)
     cells = valid.shape if request.pooling is None else (1, 1)
-    out = np.empty((runner.spec.dim + 1, *cells), np.float32)
+    out = np.empty((engine.spec.dim + 1, *cells), np.float32)
     fill_cells(out, vectors, valid, request)
     return out
 

@@ -1,4 +1,4 @@
-"""A folder for what is costly to make: each entry whole or not there, and never used unchecked."""
+"""A folder for what is costly to make: each entry whole, or not there."""
 
 import atexit
 import errno
@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 import platformdirs
 
-from xr_terramind.errors import TerraMindWarning, explain
+from xr_terramind.errors import explain, warn
 
 VARIABLE = "XR_TERRAMIND_CACHE"
 """Environment variable that names another folder than the user's cache."""
@@ -24,8 +23,6 @@ ABANDONED_S = 24 * 3600
 """Age at which an unfinished entry belongs to nobody any more: one takes seconds to make."""
 
 _MANIFEST = "manifest.json"
-
-_ATTEMPTS = 5  # at putting an entry in place while others do the same
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -36,8 +33,8 @@ def cache_folder() -> Path:
     return Path(named).expanduser() if named else platformdirs.user_cache_path("xr_terramind")
 
 
-def kept(kind: str, facts: Mapping[str, str], make: Callable[[Path], None]) -> Path:
-    """Return the folder of an entry, made now where it is not there, or not as it was made.
+def find_or_make(kind: str, facts: Mapping[str, str], make: Callable[[Path], None]) -> Path:
+    """Return the folder of an entry, made now where it is not there, or not whole.
 
     Two processes may make the same entry at once; both get a whole one.
 
@@ -62,19 +59,18 @@ def kept(kind: str, facts: Mapping[str, str], make: Callable[[Path], None]) -> P
         return entry
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
-        return _make(entry, facts, make)
+        _make(entry, facts, make)
+        return entry
     except OSError as error:
         if entry.parent.is_dir() and error.errno not in _NO_ROOM:
             raise  # what is made went wrong, not where it is kept
-        warnings.warn(
+        warn(
             explain(
                 f"a cache folder {str(entry.parent)!r} that cannot be written "
                 f"({type(error).__name__}: {error})",
                 "a few hundred MB there; what belongs there is made again in every process",
                 f"Name another folder in {VARIABLE}, or make room.",
-            ),
-            TerraMindWarning,
-            stacklevel=2,
+            )
         )
     folder = Path(mkdtemp(prefix="xr_terramind-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -82,59 +78,42 @@ def kept(kind: str, facts: Mapping[str, str], make: Callable[[Path], None]) -> P
     return folder
 
 
-def _make(entry: Path, facts: Mapping[str, str], make: Callable[[Path], None]) -> Path:
+def _make(entry: Path, facts: Mapping[str, str], make: Callable[[Path], None]) -> None:
     _clear_abandoned(entry.parent)
+    # Something of that name which is not whole was damaged after it was made: it makes room.
+    shutil.rmtree(entry, ignore_errors=True)
     with TemporaryDirectory(
         dir=entry.parent, prefix=f".{entry.name}-", ignore_cleanup_errors=True
     ) as workshop:
         new = Path(workshop, "new")
         new.mkdir()
         make(new)
-        manifest = {"facts": dict(facts), "files": _checksums(new)}
+        manifest = {"facts": dict(facts), "files": _file_sizes(new)}
         (new / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-        _move_in(new, entry, facts)
-    return entry
+        try:
+            os.rename(new, entry)  # in one step, so that nobody ever sees half an entry
+        except OSError:
+            if not _is_whole(entry, facts):
+                raise
+            # Another process was faster, and its entry is as good.
 
 
 def _clear_abandoned(parent: Path) -> None:
     # A process that is killed while it makes an entry leaves its workshop behind.
     for workshop in parent.glob(".*-*"):
-        with suppress(FileNotFoundError):  # somebody else has just removed it
+        with suppress(FileNotFoundError):  # another process has just removed it
             if time.time() - workshop.stat().st_mtime > ABANDONED_S:
                 shutil.rmtree(workshop, ignore_errors=True)
 
 
-def _move_in(new: Path, entry: Path, facts: Mapping[str, str]) -> None:
-    for attempt in range(_ATTEMPTS):
-        try:
-            os.rename(new, entry)
-            return
-        except OSError:
-            # Somebody else was faster, or what stands there is broken: then it makes room.
-            if _is_whole(entry, facts):
-                return
-            if attempt == _ATTEMPTS - 1:
-                raise
-        with suppress(FileNotFoundError):  # somebody else has just moved it away
-            os.rename(entry, new.with_name(f"broken-{attempt}"))
-
-
 def _is_whole(entry: Path, facts: Mapping[str, str]) -> bool:
+    # Sizes tell a file that is cut short or gone. Its bytes are not read: 1.2 GB for large.
     try:
         manifest = json.loads((entry / _MANIFEST).read_text())
-        return bool(
-            manifest["facts"] == dict(facts)
-            and manifest["files"]
-            and manifest["files"] == _checksums(entry)
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False  # missing, torn or foreign: it is made again
+        return bool(manifest == {"facts": dict(facts), "files": _file_sizes(entry)})
+    except (OSError, ValueError):
+        return False  # missing or torn: it is made again
 
 
-def _checksums(folder: Path) -> dict[str, str]:
-    found = {}
-    for path in sorted(folder.iterdir()):
-        if path.name != _MANIFEST:
-            with path.open("rb") as file:
-                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+def _file_sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in folder.iterdir() if path.name != _MANIFEST}

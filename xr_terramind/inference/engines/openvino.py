@@ -7,7 +7,6 @@ OpenVINO once.
 import errno
 import functools
 import math
-import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,9 @@ import numpy as np
 
 from xr_terramind._version import __version__
 from xr_terramind.cube.bands import invalid_pixels
-from xr_terramind.inference.device import Runtime, import_openvino
-from xr_terramind.inference.engines.cache import kept
-from xr_terramind.inference.engines.pytorch import TorchRunner, torch_ready
-from xr_terramind.inference.engines.streams import HostStreams, Waiting
+from xr_terramind.inference.device import import_openvino
+from xr_terramind.inference.engines.base import Engine, Waiting, to_device_dtype
+from xr_terramind.inference.engines.cache import find_or_make
 from xr_terramind.inference.request import EncodeRequest, EncoderKey
 from xr_terramind.model.load import load_encoder
 from xr_terramind.model.specs import PATCH_PX
@@ -34,48 +32,23 @@ LAYOUT = "1"
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
-class OpenVinoRunner(TorchRunner):
-    """A converted encoder on the CPU.
+class OpenVinoEngine(Engine):
+    """A converted encoder on the CPU, one for each size of windows."""
 
-    Parameters
-    ----------
-    key : EncoderKey
-    runtime : Runtime
-        What ``"auto"`` became.
-    n_threads : int
-        Threads of the Dask worker around it; 0 leaves the number to OpenVINO.
-    """
-
-    def __init__(self, key: EncoderKey, runtime: Runtime, n_threads: int) -> None:
-        self.spec = key.spec
-        (self.modality,) = key.modalities
-        self.device = runtime.device
-        self.precision = runtime.precision
-        self.streams = HostStreams(runtime.device)
-        self.slots = threading.BoundedSemaphore(self.streams.n_under_way)
-        self.batch_limit = None
-        self.key = key
-        self._n_threads = n_threads
-        self._affordable: dict[int, int] = {}
-        self._loaded: dict[int, Any] = {}
-
-    @functools.cached_property
-    def fill(self) -> "torch.Tensor":  # type: ignore[override]
-        """Band means, shape (band, 1, 1)."""
-        import torch
-
-        return torch.tensor(self.key.scalings[0].fill)[:, None, None]
+    def load(self) -> None:
+        """Load nothing yet: a converted encoder has windows of one size."""
+        self._infer_requests: dict[int, Any] = {}
 
     def begin(self, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest) -> Waiting:
-        """Run one batch of windows; see `TorchRunner.begin`."""
+        """Run one batch of windows; see `Engine.begin`."""
         found = self._encode(raw, padding, request)
         return lambda: found
 
     def _encode(
         self, raw: np.ndarray, padding: np.ndarray | None, request: EncodeRequest
     ) -> tuple[np.ndarray, np.ndarray]:
-        pixels = torch_ready(raw).astype(np.float32, copy=False)
         (source,) = request.inputs
+        pixels = to_device_dtype(raw).astype(np.float32, copy=False)
         invalid = invalid_pixels(pixels, source.nodata, source.modality)
         if padding is not None:
             invalid |= padding
@@ -84,40 +57,45 @@ class OpenVinoRunner(TorchRunner):
         valid = 1.0 - cut.mean(axis=(2, 4), dtype=np.float32)
         seen = valid.any(axis=(1, 2))
         if seen.all():
-            return self._infer(pixels, invalid, request), valid
+            return self.infer(pixels, invalid, request), valid
         tokens = np.full((n_windows, side, side, self.spec.dim), np.nan, np.float32)
         if seen.any():
-            tokens[seen] = self._infer(pixels[seen], invalid[seen], request)
+            tokens[seen] = self.infer(pixels[seen], invalid[seen], request)
         return tokens, valid
 
-    def tokens(self, pixels: "torch.Tensor", request: EncodeRequest) -> "torch.Tensor":
-        """Encode filled windows; see `TorchRunner.tokens`."""
+    def encode_filled(self, pixels: "torch.Tensor", request: EncodeRequest) -> "torch.Tensor":
+        """Encode filled windows; see `Engine.encode_filled`."""
         import torch
 
         raw = pixels.numpy()
         nothing = np.zeros((len(raw), *raw.shape[-2:]), bool)
-        return torch.from_numpy(np.ascontiguousarray(self._infer(raw, nothing, request)))
+        return torch.from_numpy(np.ascontiguousarray(self.infer(raw, nothing, request)))
 
-    def _infer(self, pixels: np.ndarray, invalid: np.ndarray, request: EncodeRequest) -> np.ndarray:
-        # (window, band, y, x) -> (window, row, column, feature), both in the cube's orientation
+    def infer(self, pixels: np.ndarray, invalid: np.ndarray, request: EncodeRequest) -> np.ndarray:
+        """Encode windows (window, band, y, x) to tokens (window, row, column, feature).
+
+        Both in the cube's orientation; `invalid` (window, y, x) marks pixels to be filled.
+        """
         low, high = request.inputs[0].clip or (-math.inf, math.inf)
         inputs = [np.flip(array, request.flips) for array in (pixels, invalid)]
         limits = [np.array(limit, np.float32) for limit in (low, high)]
-        infer = self._infer_request(request.window_px)
-        found = infer.infer([*map(np.ascontiguousarray, inputs), *limits])[0]
+        found = self.infer_request(request.window_px).infer(
+            [*map(np.ascontiguousarray, inputs), *limits]
+        )[0]
         side = request.window_px // PATCH_PX
         grid = found.reshape(len(pixels), side, side, self.spec.dim)
         # Features stand behind y and x here, so that the axes are one further from the end.
         return np.flip(grid, tuple(axis - 1 for axis in request.flips))
 
-    def _infer_request(self, window_px: int) -> Any:
-        if window_px not in self._loaded:
-            self._loaded[window_px] = self._load(window_px)
-        return self._loaded[window_px]
+    def infer_request(self, window_px: int) -> Any:
+        """Return OpenVINO's own request for windows of a size, compiled the first time."""
+        if window_px not in self._infer_requests:
+            self._infer_requests[window_px] = self._compile(window_px)
+        return self._infer_requests[window_px]
 
-    def _load(self, window_px: int) -> Any:
+    def _compile(self, window_px: int) -> Any:
         openvino = import_openvino()
-        folder = kept(
+        folder = find_or_make(
             "openvino",
             self._facts(window_px, openvino.__version__),
             functools.partial(convert, self.key, window_px),
@@ -127,17 +105,18 @@ class OpenVinoRunner(TorchRunner):
             "PERFORMANCE_HINT": "LATENCY",  # all cores for one forward pass
             "ENABLE_CPU_PINNING": False,  # several workers would be pinned to the same cores
         }
-        if self._n_threads:
-            settings["INFERENCE_NUM_THREADS"] = self._n_threads
+        if self.n_threads:
+            settings["INFERENCE_NUM_THREADS"] = self.n_threads
         core = openvino.Core()
         return core.compile_model(folder / "encoder.xml", "CPU", settings).create_infer_request()
 
     def _facts(self, window_px: int, version: str) -> dict[str, str]:
+        (modality,), (scaling,) = self.key.modalities, self.key.scalings
         return {
             "model": self.spec.key,
-            "modality": self.modality.name,
-            "bands": ",".join(self.modality.bands),
-            "scaling": str(tuple(self.key.scalings[0])),
+            "modality": modality.name,
+            "bands": ",".join(modality.bands),
+            "scaling": str(tuple(scaling)),
             "layer": str(self.key.layer),
             "window_px": str(window_px),
             "weights_sha256": resolve_weights(self.key.weights, self.spec).sha256,
@@ -148,19 +127,9 @@ class OpenVinoRunner(TorchRunner):
 
 
 def convert(key: EncoderKey, window_px: int, folder: Path) -> None:
-    """Convert an encoder with its normalisation, and write it.
+    """Convert an encoder with its normalisation, and save it.
 
-    Inputs are raw pixels (window, band, y, x), invalid pixels (window, y, x), and the two limits of
-    clipping; the output is tokens (window, patch, feature). OpenVINO's own convert_model is not
-    used, as it reports to its makers.
-
-    Parameters
-    ----------
-    key : EncoderKey
-    window_px : int
-        Edge of the windows; their number stays open.
-    folder : Path
-        Where ``encoder.xml`` and ``encoder.bin`` go.
+    ``encoder.xml`` and ``encoder.bin`` go into `folder`; the number of windows stays open.
 
     Raises
     ------
@@ -172,9 +141,8 @@ def convert(key: EncoderKey, window_px: int, folder: Path) -> None:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    module = _pipeline(key)
-    n_bands = len(key.modalities[0].bands)
-    shape = (n_bands, window_px, window_px)
+    module = _join_pipeline(key)
+    shape = (len(key.modalities[0].bands), window_px, window_px)
     example = (
         torch.rand(2, *shape),
         torch.zeros(2, *shape[1:], dtype=torch.bool),
@@ -196,7 +164,7 @@ def convert(key: EncoderKey, window_px: int, folder: Path) -> None:
         raise OSError(errno.ENOSPC, f"OpenVINO could not write its files: {error}") from error
 
 
-def _pipeline(key: EncoderKey) -> "torch.nn.Module":
+def _join_pipeline(key: EncoderKey) -> "torch.nn.Module":
     import torch
 
     encoder = load_encoder(key.spec, key.modalities[0], key.weights)
