@@ -91,32 +91,32 @@ def _encode_batches(
         for row in rows.spans
         for col in cols.spans
     ]
-    under_way: deque[_Flight] = deque()
+    under_way: deque[_SentBatch] = deque()
     try:
         while left or under_way:
-            # While the model runs, gather the next batch; but wait for a slot only with empty
-            # hands, as those who have one may be waiting, too.
+            # While the model runs, gather the next batch; but wait for a slot only while
+            # holding none: those who hold one may be waiting as well.
             if left and engine.slots.acquire(blocking=not under_way):
                 # Batches of much the same size: a last one of a window or two would be slow.
                 n_batches = math.ceil(len(left) / engine.batch_size(request))
                 size = math.ceil(len(left) / n_batches)
-                under_way.append(_Flight(engine, pixels, left[:size], request))
+                under_way.append(_SentBatch(engine, pixels, left[:size], request))
                 left = left[size:]
                 continue
-            flight = under_way.popleft()
+            sent = under_way.popleft()
             try:
-                tokens, valid = flight.land()
+                tokens, valid = sent.fetch()
             except (RuntimeError, MemoryError) as error:
-                in_model_thread(engine.halve_batch, len(flight.batch), error)
-                left = flight.batch + left
+                in_model_thread(engine.halve_batch, len(sent.batch), error)
+                left = sent.batch + left
             else:
-                yield flight.batch, tokens, valid
+                yield sent.batch, tokens, valid
     finally:
-        for flight in under_way:  # another batch failed for good, and this one's fate is the same
-            flight.abandon()
+        for sent in under_way:  # another batch failed for good
+            sent.drop()
 
 
-class _Flight:
+class _SentBatch:
     """A batch on its way through the model; it takes over a slot, and frees it as it ends."""
 
     def __init__(
@@ -135,13 +135,15 @@ class _Flight:
             self._slots.release()
             raise
 
-    def land(self) -> tuple[np.ndarray, ...]:
+    def fetch(self) -> tuple[np.ndarray, ...]:
+        """Wait for tokens and valid fractions."""
         try:
             return self._begun.result()()
         finally:
             self._slots.release()
 
-    def abandon(self) -> None:
+    def drop(self) -> None:
+        """Wait for the model to be through with it, whatever comes of it."""
         wait([self._begun])
         self._slots.release()
 

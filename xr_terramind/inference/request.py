@@ -52,29 +52,16 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeRequest:
-    """All that a worker needs to know to encode a block; small, hashable, without a model.
-
-    Attributes
-    ----------
-    key : EncoderKey
-    inputs : tuple of Input
-        One for each of the key's modalities, in their order; so far there is one.
-    window_px : int
-    batch_size : int or "auto"
-    min_valid_fraction : float
-    pooling : {"mean", "max"} or None
-        None returns one vector per patch, otherwise one per window.
-    flip_y, flip_x : bool
-        The cube's first row lies south, its first column east: windows are turned north up for
-        the model, and their tokens back.
-    """
+    """All that a worker needs to know to encode a block; small, hashable, without a model."""
 
     key: EncoderKey
-    inputs: tuple[Input, ...]
+    inputs: tuple[Input, ...]  # one for each of the key's modalities, in their order; so far one
     window_px: int = 224
     batch_size: int | Literal["auto"] = "auto"
     min_valid_fraction: float = 0.0
-    pooling: str | None = None
+    pooling: str | None = None  # one vector per patch; "mean" and "max" give one per window
+    # The cube's first row lies south, its first column east: windows are turned north up for the
+    # model, and their tokens back.
     flip_y: bool = False
     flip_x: bool = False
 
@@ -87,15 +74,7 @@ class EncodeRequest:
 def make_request(cube: "Cube", options: "EmbedOptions") -> EncodeRequest:
     """Say all that a worker must know, having refused what cannot work.
 
-    Parameters
-    ----------
-    cube : Cube
-    options : EmbedOptions
-
-    Returns
-    -------
-    EncodeRequest
-        With engine, device and precision settled where this process will run it.
+    Engine, device and precision are resolved where this process will run it: not for a lazy cube.
 
     Raises
     ------
@@ -139,17 +118,7 @@ def make_request(cube: "Cube", options: "EmbedOptions") -> EncodeRequest:
 
 
 def make_plan(cube: "Cube", options: "EmbedOptions") -> Plan:
-    """Lay windows over a cube.
-
-    Parameters
-    ----------
-    cube : Cube
-    options : EmbedOptions
-
-    Returns
-    -------
-    Plan
-    """
+    """Lay windows over a cube."""
     if options.fit == "resize":
         pooled = options.output == "windows"
         return plan_resize(cube.shape, window_px=options.window_size, per_window=pooled)

@@ -16,19 +16,8 @@ def encode_resized(
     """Encode each date's whole extent, resized to one window, as rs-embed's adapter does.
 
     Invalid pixels take the band mean before resizing, so that they do not bleed into others.
-
-    Parameters
-    ----------
-    pixels : ndarray, shape (time, band, y, x)
-        The whole extent, raw.
-    rows, cols : AxisBlock
-        Of the resized image: its patches.
-    request : EncodeRequest
-
-    Returns
-    -------
-    ndarray of float32, shape (time, feature + 1, y, x)
-        As `encode_block`; the valid fraction is that of each patch's footprint in the source.
+    Arguments and result are those of `encode_block`; the valid fraction is that of each patch's
+    footprint in the source.
     """
     engine = engine_for(request.key)
     return np.stack([in_model_thread(_encode_date, engine, date, request) for date in pixels])
@@ -45,19 +34,9 @@ def _encode_date(engine: Engine, date: np.ndarray, request: EncodeRequest) -> np
 
 
 def footprint_share(valid: np.ndarray, side: int) -> np.ndarray:
-    """Average a mask over the footprints of the patches of a resized image.
+    """Average a mask (y, x) over the footprints of the patches of a resized image (side, side).
 
-    Parameters
-    ----------
-    valid : ndarray of bool, shape (y, x)
-        In the source's pixels.
-    side : int
-        Patches along each edge of the resized image.
-
-    Returns
-    -------
-    ndarray of float32, shape (side, side)
-        Each footprint is exactly 1 / side of the extent; pixels that it cuts count in part.
+    Each footprint is exactly 1 / side of the extent; pixels that it cuts count in part.
     """
     by_row, by_col = (_footprint_weights(size, side) for size in valid.shape)
     return (by_row @ valid.astype(np.float64) @ by_col.T).astype(np.float32)

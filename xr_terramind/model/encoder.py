@@ -18,44 +18,28 @@ _NORM_EPS = 1e-6
 
 
 class TerraMindEncoder(nn.Module):
-    """Normalised windows in, the tokens of one block out.
+    """Normalised windows in, the tokens of one layer out.
 
-    Parameters
-    ----------
-    spec : ModelSpec
-        Which of the five encoders.
-    embedding : str
-        Name of the modality's patch embedding, for example ``"untok_sen2l2a@224"``.
-    n_bands : int
-        Bands of the modality.
+    `embedding` names the modality's patch embedding, for example ``"untok_sen2l2a@224"``.
     """
 
     def __init__(self, spec: ModelSpec, embedding: str, n_bands: int) -> None:
         super().__init__()
         self.embedding = embedding
         self.encoder_embeddings = nn.ModuleDict({embedding: PatchEmbedding(spec.dim, n_bands)})
-        self.encoder = nn.ModuleList(Block(spec) for _ in range(spec.depth))
+        self.encoder = nn.ModuleList(EncoderLayer(spec) for _ in range(spec.depth))
         self.encoder_norm = Norm(spec.dim)
 
     def forward(self, pixels: Tensor, layer: int = -1) -> Tensor:
-        """Encode windows.
+        """Encode normalised windows (window, band, y, x) to tokens (window, patch, feature).
 
-        Parameters
-        ----------
-        pixels : Tensor, shape (window, band, y, x)
-            Normalised; height and width are multiples of 16.
-        layer : int, default -1
-            The block whose output is wanted. Later blocks do not run; the last block's output
-            goes through the final norm, as in TerraTorch.
-
-        Returns
-        -------
-        Tensor, shape (window, patch, feature)
+        Height and width are multiples of 16. Layers behind the one that is wanted do not run; the
+        last one's output goes through the final norm, as in TerraTorch.
         """
         last = layer % len(self.encoder)
         tokens = self.encoder_embeddings[self.embedding](pixels)
-        for block in self.encoder[: last + 1]:
-            tokens = block(tokens)
+        for encoder_layer in self.encoder[: last + 1]:
+            tokens = encoder_layer(tokens)
         return self.encoder_norm(tokens) if last == len(self.encoder) - 1 else tokens
 
 
@@ -89,16 +73,9 @@ class PatchEmbedding(nn.Module):
 
 
 def cut_patches(pixels: Tensor) -> Tensor:
-    """Cut windows into flat patches, in TerraMind's order (row, column, band).
+    """Cut windows (window, band, y, x) into flat patches (window, patch, 16 * 16 * band).
 
-    Parameters
-    ----------
-    pixels : Tensor, shape (window, band, y, x)
-
-    Returns
-    -------
-    Tensor, shape (window, patch, 16 * 16 * band)
-        Patches run along rows first.
+    Patches run along rows first; within one, TerraMind's order is (row, column, band).
     """
     n_windows, n_bands, height, width = pixels.shape
     rows, cols = height // PATCH_PX, width // PATCH_PX
@@ -106,7 +83,7 @@ def cut_patches(pixels: Tensor) -> Tensor:
     return cut.permute(0, 2, 4, 3, 5, 1).reshape(n_windows, rows * cols, -1)
 
 
-class Block(nn.Module):
+class EncoderLayer(nn.Module):
     """Attention and a feed-forward layer, each behind a norm and a residual."""
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -12,16 +12,7 @@ HUB_TIMEOUT_S = 5.0
 
 
 def cached_file(spec: ModelSpec) -> Path | None:
-    """Return the hub file of a model where it is cached on this machine.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-
-    Returns
-    -------
-    Path or None
-    """
+    """Return the hub file of a model where it is cached on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(spec.hub_id, spec.hub_file)
@@ -30,14 +21,6 @@ def cached_file(spec: ModelSpec) -> Path | None:
 
 def download(spec: ModelSpec) -> Path:
     """Return the hub file of a model, downloading it where it is not cached yet.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-
-    Returns
-    -------
-    Path
 
     Raises
     ------

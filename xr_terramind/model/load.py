@@ -55,12 +55,7 @@ def verify_weights(spec: ModelSpec, modality: Modality, weights: WeightsRef) -> 
 
 
 def load_encoder(spec: ModelSpec, modality: Modality, weights: WeightsRef) -> "TerraMindEncoder":
-    """Build the encoder and load verified weights into it.
-
-    Returns
-    -------
-    TerraMindEncoder
-        In float32 on the CPU.
+    """Build the encoder and load verified weights into it, in float32 on the CPU.
 
     Raises
     ------

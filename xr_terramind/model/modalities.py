@@ -36,34 +36,16 @@ class Scaling(NamedTuple):
 
 @dataclass(frozen=True)
 class Modality:
-    """One kind of image that TerraMind takes in raw.
+    """One kind of image that TerraMind takes in raw."""
 
-    Attributes
-    ----------
-    name : str
-        TerraTorch's name, for example ``"S2L2A"``.
-    embedding : str
-        Name of the patch embedding in TerraMind's state dict.
-    bands, bands_terramind : tuple of str
-        The bands in the model's order, in Earth Engine's and in TerraTorch's names.
-    clip : tuple of float or None
-        Range of raw values that ``clip="auto"`` keeps.
-    unit : str
-        Unit of the raw values.
-    statistics : dict
-        Version (``"v1"``, ``"v01"``) -> (mean, standard deviation) of each band.
-    full : Modality or None
-        Of a subset of bands: the modality with all of them.
-    """
-
-    name: str
-    embedding: str
-    bands: tuple[str, ...]
-    bands_terramind: tuple[str, ...]
-    clip: tuple[float, float] | None
-    unit: str
-    statistics: dict[str, Statistics] = field(hash=False)
-    full: "Modality | None" = None
+    name: str  # TerraTorch's, for example "S2L2A"
+    embedding: str  # name of the patch embedding in TerraMind's state dict
+    bands: tuple[str, ...]  # in the model's order, in Earth Engine's names
+    bands_terramind: tuple[str, ...]  # the same in TerraTorch's names
+    clip: tuple[float, float] | None  # range of raw values that clip="auto" keeps
+    unit: str  # of raw values
+    statistics: dict[str, Statistics] = field(hash=False)  # by version, "v1" or "v01"
+    full: "Modality | None" = None  # of a subset of bands: the modality with all of them
 
     @property
     def is_sentinel2(self) -> bool:
@@ -117,11 +99,6 @@ class Modality:
     def scaling(self, spec: ModelSpec, normalize: str) -> Scaling:
         """Return what a model's pixels are scaled and filled with.
 
-        Parameters
-        ----------
-        spec : ModelSpec
-        normalize : {"zscore", "raw", "none"}
-
         Raises
         ------
         EngineError
@@ -144,14 +121,7 @@ class Modality:
 def band_labels(names: Sequence[str]) -> np.ndarray:
     """Return names as values of a ``band`` coordinate.
 
-    Parameters
-    ----------
-    names : sequence of str
-
-    Returns
-    -------
-    ndarray of object
-        Zarr 3 has a stable type for strings of any length, but none for those of a fixed one.
+    As objects: Zarr 3 has a stable type for strings of any length, but none for a fixed one.
     """
     return np.array(names, dtype=object)
 
@@ -255,16 +225,7 @@ MODALITIES: dict[str, Modality] = {
 
 
 def modality_of(name: str) -> Modality:
-    """Look up a modality, forgiving case, ``-`` and ``_``.
-
-    Parameters
-    ----------
-    name : str
-        For example ``"S2L2A"`` or ``"s2_l2a"``.
-
-    Returns
-    -------
-    Modality
+    """Look up a modality, forgiving case, ``-`` and ``_``: ``"S2L2A"`` or ``"s2_l2a"``.
 
     Raises
     ------

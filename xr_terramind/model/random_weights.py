@@ -17,15 +17,6 @@ def random_weights(shapes: Shapes, seed: int = RANDOM_SEED) -> dict[str, "torch.
 
     Linear layers are drawn Glorot-uniform (query, key and value each on its own), biases are 0,
     norms 1, modality embeddings normal with 0.02, as in TerraTorch's ``TerraMindViT``.
-
-    Parameters
-    ----------
-    shapes : mapping of str to tuple of int
-    seed : int, default 0
-
-    Returns
-    -------
-    dict of str to Tensor
     """
     import torch
 
@@ -47,19 +38,11 @@ def random_weights(shapes: Shapes, seed: int = RANDOM_SEED) -> dict[str, "torch.
 
 
 def sincos_positions(shape: tuple[int, ...]) -> "torch.Tensor":
-    """Return TerraMind's fixed two-dimensional sine-cosine position embedding.
+    """Return TerraMind's fixed sine-cosine position embedding, shape (1, patches, features).
 
     As in MoCo v3 (Chen et al. 2021, arXiv:2104.02057): a quarter of the features each for the
-    sine and cosine of row and column, at wavelengths from 2 pi to 10000 x 2 pi patches.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (1, patches, features); patches of a square image.
-
-    Returns
-    -------
-    Tensor
+    sine and cosine of row and column, at wavelengths from 2 pi to 10000 x 2 pi patches. The
+    patches are those of a square image.
     """
     import torch
 

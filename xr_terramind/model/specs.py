@@ -16,32 +16,15 @@ class ModelSpec:
     """Shape and origin of one TerraMind encoder.
 
     Sizes are those of ``terramind_register.py`` in TerraTorch 1.2.11.
-
-    Attributes
-    ----------
-    key : str
-        TerraTorch's registry key.
-    dim : int
-        Features of a token.
-    depth : int
-        Number of transformer blocks.
-    heads : int
-        Attention heads a block.
-    gated : bool
-        SwiGLU without biases (base, large) instead of GELU with biases (tiny, small).
-    statistics : str
-        Which pretraining statistics the model expects, ``"v1"`` or ``"v01"``.
-    hub_id, hub_file : str
-        Repository and file name on the Hugging Face hub.
     """
 
-    key: str
-    dim: int
-    depth: int
-    heads: int
-    gated: bool
-    statistics: str
-    hub_id: str
+    key: str  # TerraTorch's registry key
+    dim: int  # features of a token
+    depth: int  # layers
+    heads: int  # attention heads per layer
+    gated: bool  # SwiGLU without biases (base, large) instead of GELU with biases (tiny, small)
+    statistics: str  # which pretraining statistics it expects, "v1" or "v01"
+    hub_id: str  # repository and file on the Hugging Face hub
     hub_file: str
 
     @property
@@ -50,17 +33,9 @@ class ModelSpec:
         return int(2 * (4 * self.dim) / 3) if self.gated else 4 * self.dim
 
     def parameters(self, n_bands: int) -> int:
-        """Count the learned numbers of an encoder with one modality.
+        """Count the learned numbers of an encoder with one modality of so many bands.
 
-        Parameters
-        ----------
-        n_bands : int
-            Bands of the modality.
-
-        Returns
-        -------
-        int
-            Without the fixed position embedding.
+        The position embedding is fixed, and does not count.
         """
         patch_embedding = PATCH_PX**2 * n_bands * self.dim + self.dim
         attention = 4 * self.dim**2 + (0 if self.gated else 4 * self.dim)
@@ -108,16 +83,7 @@ MODELS: dict[str, ModelSpec] = {
 
 
 def model_spec(key: str) -> ModelSpec:
-    """Look up a model by its TerraTorch registry key.
-
-    Parameters
-    ----------
-    key : str
-        For example ``"terramind_v1_small"``.
-
-    Returns
-    -------
-    ModelSpec
+    """Look up a model by its TerraTorch registry key, for example ``"terramind_v1_small"``.
 
     Raises
     ------

@@ -36,35 +36,17 @@ _UNREADABLE = (
 
 @dataclass(frozen=True)
 class WeightsRef:
-    """Which weights a result is made with; small enough to travel in every task.
-
-    Attributes
-    ----------
-    kind : {"hub", "file", "random"}
-    path : str
-        The file, for ``kind="file"``.
-    sha256 : str
-        Digest of the file; of the recipe for random weights; empty for a hub file that was not
-        downloaded yet.
-    """
+    """Which weights a result is made with; small enough to travel in every task."""
 
     kind: Literal["hub", "file", "random"]
-    path: str = ""
-    sha256: str = ""
+    path: str = ""  # of a file
+    sha256: str = ""  # of the file, or of the recipe; empty for a hub file not downloaded yet
 
 
 def locate(weights: str, spec: ModelSpec) -> WeightsRef:
-    """Say which weights are meant, without downloading and without torch.
+    """Say which weights ``"pretrained"``, ``"random"`` or a path stand for.
 
-    Parameters
-    ----------
-    weights : str
-        ``"pretrained"``, ``"random"`` or a path.
-    spec : ModelSpec
-
-    Returns
-    -------
-    WeightsRef
+    Without downloading and without torch.
 
     Raises
     ------
@@ -108,19 +90,7 @@ def resolve_weights(ref: WeightsRef, spec: ModelSpec) -> WeightsRef:
 
 
 def read_weights(ref: WeightsRef, spec: ModelSpec, shapes: Shapes) -> dict[str, "torch.Tensor"]:
-    """Read a complete, verified encoder state dict in float32.
-
-    Parameters
-    ----------
-    ref : WeightsRef
-    spec : ModelSpec
-    shapes : mapping of str to tuple of int
-        Every key that the encoder has, with its shape.
-
-    Returns
-    -------
-    dict of str to Tensor
-        Exactly the keys of `shapes`.
+    """Read a complete, verified encoder state dict in float32: exactly the keys of `shapes`.
 
     Raises
     ------
@@ -142,17 +112,9 @@ def read_weights(ref: WeightsRef, spec: ModelSpec, shapes: Shapes) -> dict[str, 
 
 
 def read_file(path: Path) -> Mapping[str, Any]:
-    """Read a state dict without running any code that the file may hold.
+    """Read a ``.pt`` or ``.safetensors`` file without running any code that it may hold.
 
-    Parameters
-    ----------
-    path : Path
-        A ``.pt`` or ``.safetensors`` file.
-
-    Returns
-    -------
-    mapping of str to Tensor
-        Memory-mapped where the format allows it.
+    Tensors are memory-mapped where the format allows it.
 
     Raises
     ------
@@ -203,20 +165,8 @@ def _load(path: Path) -> Any:
 def verify(state: Mapping[str, Any], shapes: Shapes, name: str) -> dict[str, "torch.Tensor"]:
     """Take exactly the encoder's keys out of a state dict, or refuse it.
 
-    Keys of the decoder and of other modalities, which the hub's files hold too, are dropped.
-
-    Parameters
-    ----------
-    state : mapping of str to Tensor
-    shapes : mapping of str to tuple of int
-        What the encoder needs.
-    name : str
-        What to call the file in errors.
-
-    Returns
-    -------
-    dict of str to Tensor
-        float32, in memory of their own.
+    Keys of the decoder and of other modalities, which the hub's files hold too, are dropped. What
+    is returned is float32, in memory of its own; `name` is what errors call the file.
 
     Raises
     ------
@@ -230,8 +180,8 @@ def verify(state: Mapping[str, Any], shapes: Shapes, name: str) -> dict[str, "to
         others = [str(key) for key in state if key not in shapes]
         raise WeightsError(
             explain(
-                f"{name} without {_some(missing)}"
-                + (f"; it holds {_some(others)}" if others else ""),
+                f"{name} without {_list_some(missing)}"
+                + (f"; it holds {_list_some(others)}" if others else ""),
                 f"all {len(shapes)} keys of the encoder",
                 "Check that model and modality are those that the file was saved for.",
             )
@@ -244,7 +194,7 @@ def verify(state: Mapping[str, Any], shapes: Shapes, name: str) -> dict[str, "to
     if odd:
         raise WeightsError(
             explain(
-                f"{name} with {_some(odd)}",
+                f"{name} with {_list_some(odd)}",
                 "the shapes of this model",
                 "Check that model= names the size that the file was saved for.",
             )
@@ -253,7 +203,7 @@ def verify(state: Mapping[str, Any], shapes: Shapes, name: str) -> dict[str, "to
     if unfinite:
         raise WeightsError(
             explain(
-                f"{name} with numbers that are not finite floats in {_some(unfinite)}",
+                f"{name} with numbers that are not finite floats in {_list_some(unfinite)}",
                 "finite weights",
                 "Download or save the file again.",
             )
@@ -269,23 +219,13 @@ def _is_finite(weight: "torch.Tensor") -> bool:
     )
 
 
-def _some(items: list[str]) -> str:
+def _list_some(items: list[str]) -> str:
     more = len(items) - _MAX_KEYS_SHOWN
     return ", ".join(items[:_MAX_KEYS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file; the same file is read once a process.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-    """
+    """Return the SHA-256 of a file, in hexadecimal; the same file is read once per process."""
     state = os.stat(path)
     # An archive or `cp -p` can put another file of the same size and date in place.
     identity = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
