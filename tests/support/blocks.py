@@ -1,14 +1,13 @@
-"""How tests make many blocks of few windows."""
+"""Many small blocks out of a small cube."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from unittest.mock import patch
 
-from xr_terramind.blocks import plan
+from xr_terramind.blocks.plan import set_block_counts
 
 
 @contextmanager
 def small_blocks() -> Iterator[None]:
-    """Make one block of each window; only the process that plans has to know."""
-    with patch.multiple(plan, MIN_BATCH=1, MIN_BLOCKS=1000, WANTED_BLOCKS=1000):
+    """Make one block of each window, in whatever is planned meanwhile by this thread."""
+    with set_block_counts(wanted_blocks=1000, min_blocks=1000, min_batch=1):
         yield

@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xr_terramind.blocks.windows import Axis, AxisBlock, Span, check_window
 from xr_terramind.model.specs import PATCH_PX
@@ -18,6 +21,25 @@ MIN_BLOCKS = 4
 
 MIN_BATCH = 9
 """Windows that a block of a small cube still has, so that the encoder gets batches."""
+
+
+class _BlockCounts(NamedTuple):
+    wanted_blocks: int
+    min_blocks: int
+    min_batch: int
+
+
+_counts: ContextVar[_BlockCounts | None] = ContextVar("block counts", default=None)
+
+
+@contextmanager
+def set_block_counts(*, wanted_blocks: int, min_blocks: int, min_batch: int) -> Iterator[None]:
+    """Plan with other numbers than those above, as tests do that need many small blocks."""
+    token = _counts.set(_BlockCounts(wanted_blocks, min_blocks, min_batch))
+    try:
+        yield
+    finally:
+        _counts.reset(token)
 
 
 @dataclass(frozen=True)
@@ -50,7 +72,7 @@ class Plan:
     @property
     def time_blocks(self) -> tuple[tuple[int, int], ...]:
         """Dates [start, stop) of each block."""
-        return tuple(_cut(self.n_times, self.times_per_block))
+        return tuple(_split(self.n_times, self.times_per_block))
 
     @property
     def axes(self) -> tuple[Axis, Axis]:
@@ -70,7 +92,7 @@ class Plan:
     def chunk_sizes(self) -> tuple[tuple[int, ...], ...]:
         """Output cells (time, y, x) of the result's chunks along each axis."""
         return tuple(
-            tuple(stop - start for start, stop in _cut(total, size))
+            tuple(stop - start for start, stop in _split(total, size))
             for total, size in zip(self.out_shape, self.out_chunk, strict=True)
         )
 
@@ -116,13 +138,9 @@ def plan_windows(
     times_per_chunk : int
         Dates that come out of the source together; they share a block where they fit.
     per_window : bool
-        One output cell a window instead of one a patch.
+        One output cell per window instead of one per patch.
     in_memory : bool
         The source is in memory already: make one block of it all.
-
-    Returns
-    -------
-    Plan
 
     Raises
     ------
@@ -138,8 +156,9 @@ def plan_windows(
     if in_memory:
         times, per_axis = n_times, max(rows.n_windows, cols.n_windows)
     else:
-        few = min(MIN_BATCH, math.ceil(total / MIN_BLOCKS))
-        wanted = max(few, math.ceil(total / WANTED_BLOCKS))
+        counts = _counts.get() or _BlockCounts(WANTED_BLOCKS, MIN_BLOCKS, MIN_BATCH)
+        few = min(counts.min_batch, math.ceil(total / counts.min_blocks))
+        wanted = max(few, math.ceil(total / counts.wanted_blocks))
         times = max(1, min(times_per_chunk, n_times, wanted))
         edge_px = math.isqrt(MAX_BLOCK_BYTES // (pixel_bytes * times))
         affordable = (edge_px - overlap_px) // stride_px
@@ -147,28 +166,17 @@ def plan_windows(
 
     cells = per_axis if per_window else per_axis * stride_px // PATCH_PX
     row_blocks, col_blocks = (
-        tuple(axis.block(*run, per_window=per_window) for run in _cut(axis.n_windows, per_axis))
+        tuple(axis.block(*run, per_window=per_window) for run in _split(axis.n_windows, per_axis))
         for axis in (rows, cols)
     )
     return Plan(n_times, rows, cols, times, row_blocks, col_blocks, (times, cells, cells))
 
 
 def plan_resize(shape: tuple[int, int, int], *, window_px: int, per_window: bool = False) -> Plan:
-    """Plan one forward pass over the whole extent of each date.
+    """Plan one forward pass over the whole extent of each date, resized to `window_px`.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        (time, y, x) of the source, in dates and pixels.
-    window_px : int
-        Edge that the extent is resized to.
-    per_window : bool
-        One output cell for the extent instead of one a patch of the resized image.
-
-    Returns
-    -------
-    Plan
-        With one block a date; its single span covers all patches of the resized image.
+    Each date is one block; its single span covers all patches of the resized image, or the one
+    output cell of the extent where `per_window` is asked for.
     """
     check_window(window_px, 0)
     n_times, height_px, width_px = shape
@@ -180,6 +188,6 @@ def plan_resize(shape: tuple[int, int, int], *, window_px: int, per_window: bool
     return Plan(n_times, rows, cols, 1, (row_block,), (col_block,), (1, cells, cells))
 
 
-def _cut(total: int, size: int) -> Iterator[tuple[int, int]]:
+def _split(total: int, size: int) -> Iterator[tuple[int, int]]:
     for start in range(0, total, size):
         yield start, min(start + size, total)
