@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xr_terramind as xtm
-from xr_terramind.blocks.graph import map_blocks, pieces
+from xr_terramind.blocks.graph import find_pieces, map_blocks
 from xr_terramind.blocks.plan import plan_windows
 
 QUICK = {"model": "terramind_v1_tiny", "weights": "random"}
@@ -186,7 +186,7 @@ def test_pieces_cover_a_region_exactly(sizes, data):
     edges = np.concatenate([[0], np.cumsum(sizes)])
     covered = [
         edges[piece.chunk] + inner
-        for piece in pieces(sizes, start, stop)
+        for piece in find_pieces(sizes, start, stop)
         for inner in range(piece.start, piece.stop)
     ]
     assert covered == list(range(start, stop))

@@ -1,10 +1,10 @@
 """The order of blocks: reading waits for what is under way, so that memory stays flat."""
 
-from dask._task_spec import Task, TaskRef
 from dask.local import get_sync
 
-from xr_terramind.blocks.order import first_uses, in_reading_order
-from xr_terramind.blocks.run import one_after_another
+from xr_terramind.blocks.dask_tasks import make_task
+from xr_terramind.blocks.order import find_first_uses, sort_by_reading
+from xr_terramind.blocks.run import gate_tasks
 
 N_BLOCKS = 12
 
@@ -15,10 +15,10 @@ def graph_of(log):
     def note(what, number, *_):
         log.append((what, number))
 
-    chunks = {("chunk", i): Task(("chunk", i), note, "read", i) for i in range(N_BLOCKS + 1)}
+    chunks = {("chunk", i): make_task(("chunk", i), note, "read", i) for i in range(N_BLOCKS + 1)}
     blocks = {
-        ("block", i): Task(
-            ("block", i), note, "written", i, TaskRef(("chunk", i)), TaskRef(("chunk", i + 1))
+        ("block", i): make_task(
+            ("block", i), note, "written", i, needs=[("chunk", i), ("chunk", i + 1)]
         )
         for i in range(N_BLOCKS)
     }
@@ -30,7 +30,7 @@ def test_no_chunk_is_read_before_the_blocks_far_ahead_are_written():
         log = []
         nodes = graph_of(log)
         keys = [("block", i) for i in range(N_BLOCKS)]
-        get_sync(one_after_another(keys, nodes, retries=0, ahead=ahead), keys)
+        get_sync(gate_tasks(keys, nodes, retries=0, ahead=ahead), keys)
         assert len(log) == len(nodes)
         for at, (what, number) in enumerate(log):
             first_block = max(number - 1, 0)
@@ -41,5 +41,5 @@ def test_no_chunk_is_read_before_the_blocks_far_ahead_are_written():
 def test_blocks_follow_the_last_chunk_that_they_need():
     nodes = graph_of([])
     keys = [("block", i) for i in range(N_BLOCKS)]
-    assert in_reading_order(keys[::-1], nodes) == keys
-    assert first_uses(keys, nodes)[("chunk", 3)] == 2
+    assert sort_by_reading(keys[::-1], nodes) == keys
+    assert find_first_uses(keys, nodes)[("chunk", 3)] == 2

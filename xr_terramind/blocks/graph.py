@@ -1,6 +1,6 @@
 """The Dask graph that runs any picklable window function over a plan.
 
-Strategy: one task a block. A block needs a few rectangles of a few source chunks, so small crop
+Strategy: one task per block. A block needs a few rectangles of a few source chunks, so small crop
 tasks cut these out (workers then exchange rectangles, not chunks), and the block's task joins them
 and runs the function. Its output stands in the graph once, and the chunks of the results are cut
 out of it. Nothing is rechunked, and the source is read once.
@@ -12,24 +12,23 @@ This module knows neither torch nor xarray.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import accumulate, product
 from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
-from dask.array.core import concatenate3
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from xr_terramind.blocks.dask_tasks import Graph, Key, make_task
 from xr_terramind.blocks.plan import Plan
 from xr_terramind.blocks.windows import AxisBlock
 
 TASK_NAME = "terramind-embed"
 """What the tasks that embed a block are called on the dashboard."""
 
-Graph = dict[Any, Any]
 _DATED = 4  # axes of a source with time
+_EVERYTHING = slice(None)
 
 BlockFunction = Callable[[np.ndarray, AxisBlock, AxisBlock], np.ndarray]
 
@@ -40,24 +39,12 @@ class Piece(NamedTuple):
     chunk: int
     start: int
     stop: int
+    part: slice
     is_whole: bool
 
 
-def pieces(sizes: Sequence[int], start: int, stop: int) -> list[Piece]:
-    """Find the chunks that cover [start, stop), and which part of each.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Of the chunks along one axis.
-    start, stop : int
-        The region, counted from the axis's first element.
-
-    Returns
-    -------
-    list of Piece
-        In order; their lengths add up to ``stop - start``.
-    """
+def find_pieces(sizes: Sequence[int], start: int, stop: int) -> list[Piece]:
+    """Find the chunks that cover [start, stop) of an axis, and which part of each."""
     edges = np.concatenate([[0], np.cumsum(sizes)])
     first = int(np.searchsorted(edges, start, side="right")) - 1
     found = []
@@ -67,7 +54,7 @@ def pieces(sizes: Sequence[int], start: int, stop: int) -> list[Piece]:
             break
         inner = max(start, low) - low, min(stop, high) - low
         if inner[0] < inner[1]:  # chunks may be empty
-            found.append(Piece(chunk, *inner, is_whole=inner == (0, high - low)))
+            found.append(Piece(chunk, *inner, slice(*inner), is_whole=inner == (0, high - low)))
     return found
 
 
@@ -100,136 +87,93 @@ def map_blocks(
     token = tokenize(source.name, plan, function, n_features)
     blocks = f"{name}-{token}"
     reads: Any = [source]  # Dask's own Array does not meet Dask's own protocol for mypy
-    tasks = _block_tasks(source, plan, function, blocks)
+    tasks = _make_block_tasks(source, plan, function, blocks)
     graph = HighLevelGraph.from_collections(blocks, tasks, dependencies=reads)
-    edges = _edge_tasks(plan, blocks)
+    edges = _make_edge_tasks(plan, blocks)
     if edges:
-        graph = _with_layer(graph, f"{blocks}-edge", edges, {blocks})
+        graph = _add_layer(graph, _edge_name(blocks), edges, {blocks})
     dated = source.ndim == _DATED
     outputs = ("features", slice(0, n_features)), ("valid", n_features)
     features, last = (
-        _output(graph, blocks, plan, f"{name}-{what}-{token}", select, dated=dated)
+        _make_output(graph, blocks, plan, f"{name}-{what}-{token}", select, dated=dated)
         for what, select in outputs
     )
     return features, last
 
 
-def _block_tasks(source: da.Array, plan: Plan, function: BlockFunction, name: str) -> Graph:
+def _make_block_tasks(source: da.Array, plan: Plan, function: BlockFunction, name: str) -> Graph:
     *time_chunks, band_chunks, row_chunks, col_chunks = source.chunks
-    times = [[pieces(chunks, *dates) for chunks in time_chunks] for dates in plan.time_blocks]
-    bands = pieces(band_chunks, 0, source.shape[-3])
-    rows = [pieces(row_chunks, block.read_start, block.read_stop) for block in plan.row_blocks]
-    cols = [pieces(col_chunks, block.read_start, block.read_stop) for block in plan.col_blocks]
+    times = [[find_pieces(chunks, *dates) for chunks in time_chunks] for dates in plan.time_blocks]
+    bands = find_pieces(band_chunks, 0, source.shape[-3])
+    rows = [find_pieces(row_chunks, block.read_start, block.read_stop) for block in plan.row_blocks]
+    cols = [find_pieces(col_chunks, block.read_start, block.read_stop) for block in plan.col_blocks]
     graph: Graph = {}
     for t, i, j in product(range(len(times)), range(len(rows)), range(len(cols))):
         axes = (*times[t], bands, rows[i], cols[j])
-        parts = _crops(graph, source.name, f"{name}-crop", axes)
-        # A partial, as Dask would look for keys inside tuples like AxisBlock.
-        run = partial(run_block, function, plan.row_blocks[i], plan.col_blocks[j])
-        graph[(name, t, i, j)] = (run, parts)
+        needs = _add_crops(graph, source.name, f"{name}-crop", axes)
+        counts = tuple(map(len, axes))
+        spans = plan.row_blocks[i], plan.col_blocks[j]
+        key = name, t, i, j
+        graph[key] = make_task(key, run_block, function, *spans, counts, needs=needs)
     return graph
 
 
-def _crops(graph: Graph, source: str, name: str, axes: Sequence[list[Piece]]) -> Any:
-    # Nested lists of keys, one level an axis; the crop tasks that they name go into the graph.
-    waits = any(len(pieces_along) > 1 for pieces_along in axes)
-    cut = copy_part if waits else view_part
-
-    def nest(chosen: tuple[Piece, ...]) -> Any:
-        if len(chosen) < len(axes):
-            return [nest((*chosen, piece)) for piece in axes[len(chosen)]]
-        key = (source, *(piece.chunk for piece in chosen))
-        if all(piece.is_whole for piece in chosen):
-            return key
-        crop_key = (name, *(n for piece in chosen for n in piece[:3]))
-        graph[crop_key] = (partial(cut, slices=_slices(chosen)), key)
-        return crop_key
-
-    return nest(())
+def _add_crops(graph: Graph, source: str, name: str, axes: Sequence[list[Piece]]) -> list[Key]:
+    # The keys of a block's rectangles, the last axis fastest; tasks that cut them go into the
+    # graph. A single rectangle is used at once, and so needs no memory of its own.
+    cut = copy_part if any(len(pieces) > 1 for pieces in axes) else view_part
+    keys: list[Key] = []
+    for chosen in product(*axes):
+        chunks, starts, stops, slices, are_whole = zip(*chosen, strict=True)
+        key: Key = (source, *chunks)
+        if not all(are_whole):
+            chunk, key = key, (name, *chunks, *starts, *stops)
+            graph[key] = make_task(key, cut, slices, needs=(chunk,))
+        keys.append(key)
+    return keys
 
 
-def view_part(array: np.ndarray, slices: tuple[slice, ...]) -> np.ndarray:
-    """Return a part of an array that is used at once, and so needs no memory of its own.
-
-    Parameters
-    ----------
-    array : ndarray
-    slices : tuple of slice
-
-    Returns
-    -------
-    ndarray
-    """
+def view_part(slices: tuple[slice, ...], array: np.ndarray) -> np.ndarray:
+    """Return a part of an array that is used at once."""
     return array[slices]
 
 
-def copy_part(array: np.ndarray, slices: tuple[slice, ...]) -> np.ndarray:
-    """Copy a part of an array, so that the rest of it can be let go.
-
-    Parameters
-    ----------
-    array : ndarray
-    slices : tuple of slice
-
-    Returns
-    -------
-    ndarray
-    """
+def copy_part(slices: tuple[slice, ...], array: np.ndarray) -> np.ndarray:
+    """Copy a part of an array, so that the rest of it can be let go."""
     return array[slices].copy()
 
 
-def _slices(chosen: Sequence[Piece]) -> tuple[slice, ...]:
-    return tuple(slice(piece.start, piece.stop) for piece in chosen)
-
-
 def run_block(
-    function: BlockFunction, rows: AxisBlock, cols: AxisBlock, parts: list[Any]
+    function: BlockFunction,
+    rows: AxisBlock,
+    cols: AxisBlock,
+    counts: tuple[int, ...],
+    *parts: np.ndarray,
 ) -> np.ndarray:
-    """Join a block's rectangles and run the function on them.
-
-    Parameters
-    ----------
-    function : callable
-    rows, cols : AxisBlock
-    parts : nested lists of ndarray
-        One level each for time (where the source has it), band, y and x.
-
-    Returns
-    -------
-    ndarray, shape (time, n_features + 1, y, x)
-    """
-    pixels = join(parts)
+    """Join a block's rectangles, so many along each axis, and run the function on them."""
+    pixels = np.asarray(parts[0]) if len(parts) == 1 else join(parts, counts)
+    # (time, n_features + 1, y, x)
     return function(pixels if pixels.ndim == _DATED else pixels[None], rows, cols)
 
 
-def join(parts: list[Any]) -> np.ndarray:
-    """Join nested lists of arrays; a single one is passed on without a copy.
-
-    Parameters
-    ----------
-    parts : nested lists of ndarray
-        One level an axis.
-
-    Returns
-    -------
-    ndarray
-    """
-    inner: Any = parts
-    while isinstance(inner, list) and len(inner) == 1:
-        inner = inner[0]
-    return np.asarray(concatenate3(parts) if isinstance(inner, list) else inner)
+def join(parts: Sequence[np.ndarray], counts: Sequence[int]) -> np.ndarray:
+    """Join arrays into a new one: `counts` of them along each axis, the last axis fastest."""
+    nested: Any = list(parts)
+    for count in reversed(counts):
+        nested = [nested[start : start + count] for start in range(0, len(nested), count)]
+    return np.ascontiguousarray(np.block(nested[0]))
 
 
-def _with_layer(graph: HighLevelGraph, name: str, layer: Graph, needs: set[str]) -> HighLevelGraph:
+def _add_layer(graph: HighLevelGraph, name: str, layer: Graph, needs: set[str]) -> HighLevelGraph:
     return HighLevelGraph({**graph.layers, name: layer}, {**graph.dependencies, name: needs})
 
 
-def _output_pieces(plan: Plan) -> tuple[list[list[Piece]], ...]:
+def _find_output_pieces(plan: Plan) -> tuple[list[list[Piece]], ...]:
     # Of which blocks each chunk of the result consists, along time, y and x. Without overlap of
     # one, as a whole; with it, blocks reach half an overlap into the next chunk.
     times, rows, cols = (
         [
-            pieces(block_sizes, stop - size, stop)
+            find_pieces(block_sizes, stop - size, stop)
             for size, stop in zip(sizes, accumulate(sizes), strict=True)
         ]
         for block_sizes, sizes in zip(plan.block_sizes, plan.chunk_sizes, strict=True)
@@ -237,91 +181,83 @@ def _output_pieces(plan: Plan) -> tuple[list[list[Piece]], ...]:
     return times, rows, cols
 
 
-def _edge_tasks(plan: Plan, blocks: str) -> Graph:
+def _make_edge_tasks(plan: Plan, blocks: str) -> Graph:
     # The last rows of a block wait for the next row of blocks: they are copied out, so that the
     # block itself need not wait.
     times, _, cols = (range(len(sizes)) for sizes in plan.block_sizes)
-    everything = slice(None)
-    return {
-        _edge_key(blocks, t, row, j): (
-            partial(copy_part, slices=(everything, everything, slice(row.start, row.stop))),
-            (blocks, t, row.chunk, j),
-        )
-        for chunk in _output_pieces(plan)[1]
-        for row in chunk
-        if row.start > 0
-        for t, j in product(times, cols)
-    }
+    graph: Graph = {}
+    for row in (piece for chunk in _find_output_pieces(plan)[1] for piece in chunk if piece.start):
+        slices = (_EVERYTHING, _EVERYTHING, row.part)
+        for t, j in product(times, cols):
+            key = _edge_key(blocks, t, row, j)
+            graph[key] = make_task(key, copy_part, slices, needs=((blocks, t, row.chunk, j),))
+    return graph
 
 
-def _edge_key(blocks: str, t: int, row: Piece, j: int) -> tuple[str | int, ...]:
-    return (f"{blocks}-edge", t, row.chunk, j, row.start)
+def _edge_name(blocks: str) -> str:
+    return f"{blocks}-edge"
 
 
-def _output(
+def _edge_key(blocks: str, t: int, row: Piece, j: int) -> Key:
+    return (_edge_name(blocks), t, row.chunk, j, row.start)
+
+
+def _make_output(
     graph: HighLevelGraph, blocks: str, plan: Plan, name: str, select: slice | int, *, dated: bool
 ) -> da.Array:
-    times, rows, cols = _output_pieces(plan)
+    times, rows, cols = _find_output_pieces(plan)
     feature_axis = () if isinstance(select, int) else (0,)
 
-    def key(t: Piece, row: Piece, col: Piece) -> tuple[str | int, ...]:
+    def source_key(t: Piece, row: Piece, col: Piece) -> Key:
         if row.start > 0:
             return _edge_key(blocks, t.chunk, row, col.chunk)
         return (blocks, t.chunk, row.chunk, col.chunk)
 
+    # What was copied out of a block's edge begins at 0.
+    row_slices = [[slice(0, row.stop - row.start) for row in pieces] for pieces in rows]
+    time_slices, col_slices = (
+        [[piece.part for piece in pieces] for pieces in axis] for axis in (times, cols)
+    )
     layer: Graph = {}
     for t, i, j in product(range(len(times)), range(len(rows)), range(len(cols))):
-        keys = [[[key(a, b, c) for c in cols[j]] for b in rows[i]] for a in times[t]]
-        shifted = [row._replace(start=0, stop=row.stop - row.start) for row in rows[i]]
-        cut = partial(select_output, times[t], shifted, cols[j], select, dated=dated)
-        layer[(name, *(t,) * dated, *feature_axis, i, j)] = (cut, keys)
+        key = (name, *(t,) * dated, *feature_axis, i, j)
+        slices = time_slices[t], row_slices[i], col_slices[j]
+        needs = [source_key(*chosen) for chosen in product(times[t], rows[i], cols[j])]
+        layer[key] = make_task(key, select_output, slices, select, dated, needs=needs)
     feature_chunks = () if isinstance(select, int) else ((select.stop,),)
     chunks = (*plan.chunk_sizes[: int(dated)], *feature_chunks, *plan.chunk_sizes[1:])
-    graph = _with_layer(graph, name, layer, set(graph.layers) & {blocks, f"{blocks}-edge"})
+    graph = _add_layer(graph, name, layer, set(graph.layers) & {blocks, _edge_name(blocks)})
     return da.Array(graph, name, chunks, dtype=np.float32)
 
 
 def select_output(
-    times: list[Piece],
-    rows: list[Piece],
-    cols: list[Piece],
+    slices: tuple[Sequence[slice], Sequence[slice], Sequence[slice]],
     select: slice | int,
-    blocks: list[list[list[np.ndarray]]],
-    *,
     dated: bool,
+    *blocks: np.ndarray,
 ) -> np.ndarray:
     """Cut one chunk of a result out of the blocks that hold it.
 
     Parameters
     ----------
-    times, rows, cols : list of Piece
-        Which part of each block.
+    slices : tuple of lists of slice
+        Which part of each block, along time, y and x.
     select : slice or int
         Which of the function's outputs.
-    blocks : nested lists of ndarray, shape (time, n_features + 1, y, x)
-        One level each for time, y and x.
     dated : bool
         Keep the axis of time.
+    *blocks : ndarray, shape (time, n_features + 1, y, x)
+        As many as `slices` has combinations, the last axis fastest.
 
     Returns
     -------
     ndarray, shape ([time,] feature, y, x), or ([time,] y, x) for a single output
     """
     parts = [
-        [[_cut(block, (a, b, c), select) for block, c in zip(run, cols, strict=True)]
-         for run, b in zip(plane, rows, strict=True)]
-        for plane, a in zip(blocks, times, strict=True)
-    ]  # fmt: skip
-    rows_at = -2
-    chunk = np.concatenate(
-        [
-            np.concatenate([np.concatenate(run, axis=-1) for run in plane], axis=rows_at)
-            for plane in parts
-        ]
-    )
+        block[times, select, rows, cols]
+        for block, (times, rows, cols) in zip(blocks, product(*slices), strict=True)
+    ]
+    n_times, n_rows, n_cols = map(len, slices)
+    feature_axis = () if isinstance(select, int) else (1,)
+    chunk = join(parts, (n_times, *feature_axis, n_rows, n_cols))
     return chunk if dated else chunk[0]
-
-
-def _cut(block: np.ndarray, chosen: tuple[Piece, Piece, Piece], select: slice | int) -> np.ndarray:
-    times, rows, cols = _slices(chosen)
-    return block[times, select, rows, cols]

@@ -7,23 +7,30 @@ through the graph in place of a result, so that only the blocks that need it are
 import ctypes
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dask
 import dask.threaded
-from dask._task_spec import GraphNode, Task, TaskRef, convert_legacy_graph
 from dask.array.optimization import optimize
-from dask.base import get_scheduler
 from dask.callbacks import Callback
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.system import CPU_COUNT
-from dask.utils import ensure_dict
 
-from xr_terramind.blocks.order import Key, Nodes, first_uses, in_reading_order, reads
+from xr_terramind.blocks.dask_tasks import (
+    Graph,
+    Key,
+    Nodes,
+    convert_graph,
+    find_scheduler,
+    make_task,
+    wrap_task,
+)
+from xr_terramind.blocks.order import find_first_uses, reads_source, sort_by_reading
 from xr_terramind.errors import SourceError, StoreError, TerraMindError
 
 FIRST_PAUSE_S = 0.5
@@ -32,52 +39,43 @@ FIRST_PAUSE_S = 0.5
 READ_AHEAD = 1
 """Blocks whose chunks may be read beyond those that threads are busy with."""
 
-Seen = Callable[[Key, Any], None]
+OnBlock = Callable[[Key, Any], None]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What stands in the graph where a task failed.
+    """What stands in the graph where a task failed: type and message of the last error.
 
-    Attributes
-    ----------
-    reason : str
-        Type and message of the last attempt's error.
-    refusal : TerraMindError or None
-        The error, where it says that input, options or store are wrong: another attempt would not
-        help.
+    `refusal` is the error itself where it says that input, options or store are wrong: another
+    attempt would not help.
     """
 
     reason: str
     refusal: TerraMindError | None = None
 
 
-class _Attempts:
-    """A task that is tried several times, and returns a `Failure` instead of raising."""
-
-    def __init__(self, task: GraphNode, needs: tuple[Any, ...], retries: int) -> None:
-        self.task = task
-        self.needs = needs
-        self.retries = retries
-
-    def __call__(self, *values: Any) -> Any:
-        values = values[: len(self.needs)]  # what comes behind only had to come first
-        failed = next((value for value in values if isinstance(value, Failure)), None)
-        if failed is not None:
-            return failed
-        for attempt in range(self.retries + 1):
-            try:
-                return self.task(dict(zip(self.needs, values, strict=True)))
-            except Exception as error:  # noqa: BLE001 - any source may break in its own way
-                failed = _failure(error)
-                if failed.refusal:
-                    break
-            if attempt < self.retries:
-                time.sleep(FIRST_PAUSE_S * 2**attempt)
-        return failed
+def run_task(task: Callable[[], Any], values: list[Any], *, retries: int) -> Any:
+    """Call a task; pass on the failure of what it needs, or return its own instead of raising."""
+    failed = next((value for value in values if isinstance(value, Failure)), None)
+    return failed or call_with_retries(task, retries)
 
 
-def _failure(error: Exception) -> Failure:
+def call_with_retries(task: Callable[[], Any], retries: int) -> Any:
+    """Call a task until it returns; after the last attempt, return a `Failure`."""
+    for attempt in range(retries + 1):
+        if attempt:
+            time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
+        try:
+            return task()
+        except Exception as error:  # noqa: BLE001 - any source may break in its own way
+            failure = describe_failure(error)
+            if failure.refusal:
+                break
+    return failure
+
+
+def describe_failure(error: Exception) -> Failure:
+    """Say what failed, and whether that is a refusal."""
     if isinstance(error, TerraMindError):
         # Without its cause, which another process may not be able to unpickle.
         bare = type(error)(*error.args)
@@ -86,19 +84,8 @@ def _failure(error: Exception) -> Failure:
     return Failure(f"{type(cause).__name__}: {cause}")
 
 
-def _guarded(node: GraphNode, retries: int, first: Iterable[Any] = ()) -> GraphNode:
-    """Wrap a task, which may have to wait for others whose results it does not need."""
-    if not isinstance(node, Task):
-        return node  # plain data and other names of tasks cannot fail
-    needs = tuple(node.dependencies)
-    waits = (TaskRef(key) for key in (*needs, *first))
-    return Task(node.key, _Attempts(node, needs, retries), *waits)
-
-
-def one_after_another(
-    keys: Sequence[Key], nodes: Nodes, *, retries: int, ahead: int
-) -> dict[Any, GraphNode]:
-    """Guard a graph, and let no block begin before those far ahead of it are written.
+def gate_tasks(keys: Sequence[Key], nodes: Nodes, *, retries: int, ahead: int) -> Graph:
+    """Guard a graph, and let no block begin before those `ahead` blocks before it are written.
 
     Dask's own order is not made for sources whose chunks cross the borders of blocks: it reads
     most of a scene before the last blocks of its first chunk are done. Here reading waits, so that
@@ -118,36 +105,38 @@ def one_after_another(
     Returns
     -------
     dict
-        The graph, with the same keys.
+        The graph, with the same keys, and the gates.
     """
-    uses = first_uses(keys, nodes)
+    uses = find_first_uses(keys, nodes)
+    run = partial(run_task, retries=retries)
 
-    def gate(number: int) -> tuple[str, int]:
+    def gate(number: int) -> Key:
         return "terramind-gate", number
 
-    def first(key: Any) -> list[Any]:
-        waits = uses[key] >= ahead and reads(key, nodes)
+    def gates_before(key: Any) -> list[Key]:
+        waits = uses[key] >= ahead and reads_source(key, nodes)
         return [gate(uses[key] - ahead)] if waits else []
 
     # A gate opens once its block, and all before it, are written.
-    gates: dict[Any, GraphNode] = {
-        gate(number): Task(
-            gate(number), _open, TaskRef(key), *(TaskRef(gate(number - 1)),) * (number > 0)
+    gates = {
+        gate(number): make_task(
+            gate(number), free_memory, needs=(key, *(gate(number - 1),) * (number > 0))
         )
         for number, key in enumerate(keys[:-ahead])
     }
-    return gates | {key: _guarded(nodes[key], retries, first(key)) for key in uses}
+    return gates | {key: wrap_task(nodes[key], run, gates_before(key)) for key in uses}
 
 
-def _open(*_: Any) -> None:
-    # What a block has freed goes back to the system: otherwise glibc keeps it, in pieces between
-    # what lives longer. It takes a millisecond; other C libraries do so by themselves.
+def free_memory(*_: Any) -> None:
+    """Give what a block has freed back to the system."""
+    # Otherwise glibc keeps it, in pieces between what lives longer. It takes a millisecond; other C
+    # libraries do so by themselves.
     if sys.platform == "linux" and hasattr(trim := ctypes.CDLL(None), "malloc_trim"):
         trim.malloc_trim(0)
 
 
 def run_blocks(
-    graph: HighLevelGraph, keys: list[Key], *, retries: int, seen: Seen
+    graph: HighLevelGraph, keys: list[Key], *, retries: int, on_block: OnBlock
 ) -> dict[Key, Failure]:
     """Run the tasks of blocks on whatever scheduler Dask is set to.
 
@@ -158,8 +147,8 @@ def run_blocks(
         The tasks that write one block each.
     retries : int
         Further attempts of a task that raised.
-    seen : callable
-        ``seen(key, result)`` is called in this process as each block ends.
+    on_block : callable
+        ``on_block(key, result)`` is called in this process as each block ends.
 
     Returns
     -------
@@ -178,7 +167,7 @@ def run_blocks(
 
     def note(key: Key, result: Any) -> None:
         nonlocal n_written
-        seen(key, result)
+        on_block(key, result)
         if not isinstance(result, Failure):
             n_written += 1
             return
@@ -190,16 +179,14 @@ def run_blocks(
     # Fusing whole chains would hide which task failed, and what the dashboard calls it.
     with dask.config.set({"optimization.fuse.active": False}):
         graph = optimize(graph, keys)
-    nodes = convert_legacy_graph(ensure_dict(graph))
-    keys = in_reading_order(keys, nodes)
-    get = get_scheduler() or dask.threaded.get
-    client = getattr(get, "__self__", None)
-    if client is not None and hasattr(client, "scheduler_info"):
-        _run_distributed(client, _with_priorities(graph, nodes, keys, retries), keys, note)
+    nodes = convert_graph(graph)
+    keys = sort_by_reading(keys, nodes)
+    get, client = find_scheduler()
+    if client is not None:
+        _run_distributed(client, _set_priorities(graph, nodes, keys, retries), keys, note)
     else:
-        ahead = (dask.config.get("num_workers", None) or CPU_COUNT) + READ_AHEAD
-        tasks = one_after_another(keys, nodes, retries=retries, ahead=ahead)
-        with threads_that_end(get), _Watch(set(keys), note):
+        tasks = gate_tasks(keys, nodes, retries=retries, ahead=_count_threads() + READ_AHEAD)
+        with wait_for_threads(get), _Watch(set(keys), note):
             get(tasks, keys)
     return failures
 
@@ -207,7 +194,7 @@ def run_blocks(
 class _Watch(Callback):
     """Hand the results of some tasks to a function as Dask's own schedulers finish them."""
 
-    def __init__(self, keys: set[Key], note: Seen) -> None:
+    def __init__(self, keys: set[Key], note: OnBlock) -> None:
         super().__init__()
         self._keys = keys
         self._note = note
@@ -217,32 +204,33 @@ class _Watch(Callback):
             self._note(key, result)
 
 
+def _count_threads() -> int:
+    return dask.config.get("num_workers", None) or CPU_COUNT
+
+
 @contextmanager
-def threads_that_end(get: Any = dask.threaded.get) -> Iterator[None]:
+def wait_for_threads(get: Any = dask.threaded.get) -> Iterator[None]:
     """Wait for running tasks where another one failed, or on Ctrl-C: they would still write.
 
-    Parameters
-    ----------
-    get : callable
-        The scheduler; only Dask's threads are looked after.
+    Only the threads of Dask's own scheduler need that.
     """
     if get is not dask.threaded.get:
         yield
         return
-    n_threads = dask.config.get("num_workers", None) or CPU_COUNT
-    with ThreadPoolExecutor(n_threads) as pool, dask.config.set(pool=pool):
+    with ThreadPoolExecutor(_count_threads()) as pool, dask.config.set(pool=pool):
         yield
 
 
-def _with_priorities(
+def _set_priorities(
     graph: HighLevelGraph, nodes: Nodes, keys: Sequence[Key], retries: int
 ) -> HighLevelGraph:
     # A cluster has as much under way as it has workers, and they may come and go: it is only told
     # what comes first. Annotations of the user's layers are kept.
-    uses = first_uses(keys, nodes)
+    uses = find_first_uses(keys, nodes)
+    run = partial(run_task, retries=retries)
     layers = {
         name: MaterializedLayer(
-            {key: _guarded(nodes[key], retries) if key in nodes else layer[key] for key in layer},
+            {key: wrap_task(nodes[key], run) if key in nodes else layer[key] for key in layer},
             annotations={"priority": lambda key: -uses.get(key, 0), **(layer.annotations or {})},
         )
         for name, layer in graph.layers.items()
@@ -250,7 +238,7 @@ def _with_priorities(
     return HighLevelGraph(layers, graph.dependencies)
 
 
-def _run_distributed(client: Any, graph: HighLevelGraph, keys: list[Key], note: Seen) -> None:
+def _run_distributed(client: Any, graph: HighLevelGraph, keys: list[Key], note: OnBlock) -> None:
     # A block that kills its worker takes along what waited there. Alone it only takes itself.
     killers = _gather(client, graph, keys, note, suspect=lambda key: None)
     for key in killers:
@@ -261,7 +249,11 @@ _KILLER = Failure("KilledWorker: its workers die; it may need more memory than t
 
 
 def _gather(
-    client: Any, graph: HighLevelGraph, keys: list[Key], note: Seen, suspect: Callable[[Key], None]
+    client: Any,
+    graph: HighLevelGraph,
+    keys: list[Key],
+    note: OnBlock,
+    suspect: Callable[[Key], None],
 ) -> list[Key]:
     from distributed import KilledWorker, as_completed
 

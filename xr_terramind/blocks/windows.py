@@ -109,17 +109,8 @@ class Axis:
     def block(self, window_start: int, window_stop: int, *, per_window: bool) -> AxisBlock:
         """Group the windows [window_start, window_stop) into one block.
 
-        Parameters
-        ----------
-        window_start, window_stop : int
-            The block's windows.
-        per_window : bool
-            One output cell a window, from all its patches that touch the extent, instead of one
-            cell for each patch that it owns.
-
-        Returns
-        -------
-        AxisBlock
+        With `per_window` an output cell is one window, from all its patches that touch the
+        extent; without, it is one patch that a window owns.
         """
         windows = range(window_start, window_stop)
         read_start = self.start(window_start)
@@ -158,10 +149,6 @@ class Axis:
 
 def check_window(window_px: int, overlap_px: int) -> None:
     """Refuse windows and overlaps that would cut patches.
-
-    Parameters
-    ----------
-    window_px, overlap_px : int
 
     Raises
     ------

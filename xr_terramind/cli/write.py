@@ -17,7 +17,7 @@ from rich.console import Console
 
 from xr_terramind.blocks.graph import TASK_NAME
 from xr_terramind.blocks.progress import block_progress
-from xr_terramind.blocks.run import threads_that_end
+from xr_terramind.blocks.run import wait_for_threads
 from xr_terramind.cli.read import format_of
 from xr_terramind.errors import GridError, SourceError, TerraMindError, explain
 from xr_terramind.result.grid import has_transform
@@ -151,7 +151,7 @@ def write_embedding(
         to_zarr(embedding, path, **how, progress=console)
         return
     try:
-        with threads_that_end(), _show_blocks(embedding, console):
+        with wait_for_threads(), _show_blocks(embedding, console):
             _write_file(embedding, path)
     except TerraMindError:
         raise
@@ -187,7 +187,7 @@ def _write_file(embedding: xr.DataArray, path: Path) -> None:
 def _show_blocks(embedding: xr.DataArray, console: Console) -> Iterator[None]:
     """Draw a progress bar that counts the blocks which Dask embeds, whoever asks it to."""
     n_blocks = sum(map(_is_block, embedding.__dask_graph__() or ()))
-    with block_progress(n_blocks, None, console) as advance:
+    with block_progress(n_blocks, console) as advance:
 
         def count(key: Any, *_: Any) -> None:
             if _is_block(key):

@@ -12,18 +12,10 @@ GEOEMB_UUID = "61c12cc5-0e28-4056-999a-480cf3fb7e4c"
 """Of version 1 of the geoemb convention, a proposal."""
 
 
-def geoemb_attrs(embedding: xr.DataArray) -> dict[str, Any]:
-    """Describe an embedding to readers that do not know this package.
+def make_geoemb_attrs(embedding: xr.DataArray) -> dict[str, Any]:
+    """Describe an embedding, as floats or int8, to readers that do not know this package.
 
-    Parameters
-    ----------
-    embedding : xarray.DataArray
-        With the attributes that `embed` gave it; as floats or as `quantize` left it.
-
-    Returns
-    -------
-    dict
-        For the group that holds it; values that JSON can take.
+    Returned are attributes for the group that holds it, with values that JSON can take.
     """
     attrs = embedding.attrs
     found: dict[str, Any] = {
@@ -39,14 +31,14 @@ def geoemb_attrs(embedding: xr.DataArray) -> dict[str, Any]:
             "method": attrs[QUANTIZATION],
             "original_dtype": "float32",
             "quantized_dtype": str(embedding.dtype),
-            "scale": SCALE,  # the array of this name, one number a vector
+            "scale": SCALE,  # the array of this name, one number per vector
         }
     if {"y", "x"} <= set(embedding.dims):
-        found |= _chip_layout(attrs) | _spatial(embedding)
+        found |= _describe_chips(attrs) | _describe_place(embedding)
     return found
 
 
-def _chip_layout(attrs: dict[Any, Any]) -> dict[str, Any]:
+def _describe_chips(attrs: dict[Any, Any]) -> dict[str, Any]:
     if attrs["fit"] == "resize":
         return {}  # chips are not whole pixels of the source
     edge = stride = attrs["patch_size"]
@@ -56,7 +48,7 @@ def _chip_layout(attrs: dict[Any, Any]) -> dict[str, Any]:
     return {"geoemb:chip_layout": layout}
 
 
-def _spatial(embedding: xr.DataArray) -> dict[str, Any]:
+def _describe_place(embedding: xr.DataArray) -> dict[str, Any]:
     shape = [int(embedding.sizes[dim]) for dim in ("y", "x")]
     found: dict[str, Any] = {"spatial:dimensions": ["y", "x"], "spatial:shape": shape}
     if embedding.rio.crs is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from zarr.codecs import ZstdCodec
 
-from xr_terramind.blocks.order import Key
+from xr_terramind.blocks.dask_tasks import Key
 from xr_terramind.errors import EngineError, explain
 from xr_terramind.result.quantize import UNWRITTEN
 from xr_terramind.storage.store import Region
@@ -25,7 +25,7 @@ _ZSTD = ZstdCodec(level=3, checksum=True)
 
 _WRITTEN_BY_BLOCK = ("valid_fraction",)
 
-_KEPT_ENCODING = {"_FillValue", "grid_mapping", "units", "calendar", "dtype"}
+_COORDINATE_ENCODING = {"_FillValue", "grid_mapping", "units", "calendar", "dtype"}
 
 Index = tuple[int, ...]
 
@@ -33,12 +33,8 @@ Index = tuple[int, ...]
 class Lattice(NamedTuple):
     """Blocks of an embedding that is laid out for a store.
 
-    Attributes
-    ----------
-    arrays : dict
-        Name -> variable in Dask, written block by block; ``embedding`` last.
-    dims : tuple of str
-        Of the embedding, and so of a block's index.
+    `arrays` are variables in Dask that are written block by block, ``embedding`` last; `dims` are
+    the embedding's, and so those of a block's index.
     """
 
     arrays: dict[str, xr.Variable]
@@ -52,35 +48,30 @@ class Lattice(NamedTuple):
 
     def key(self, array: str, block: Index) -> Key:
         """Return the Dask key of an array's part of a block."""
-        variable = self.arrays[array]
+        return (self.arrays[array].data.name, *self.position(array, block))
+
+    def position(self, array: str, block: Index) -> Index:
+        """Return the index of an array's part of a block, along the array's own dimensions."""
         place = dict(zip(self.dims, block, strict=True))
-        return (variable.data.name, *(place[dim] for dim in variable.dims))
+        return tuple(place[dim] for dim in self.arrays[array].dims)
 
     def region(self, array: str, block: Index) -> Region:
         """Return where an array's part of a block goes."""
-        variable = self.arrays[array]
-        place = dict(zip(self.dims, block, strict=True))
+        sizes = self.arrays[array].chunksizes.values()
+        numbers = self.position(array, block)
         return Region(
-            array,
-            tuple(_edges(variable.chunksizes[dim])[place[dim]] for dim in variable.dims),
+            array, tuple(_split(along)[n] for along, n in zip(sizes, numbers, strict=True))
         )
 
 
-def _edges(sizes: tuple[int, ...]) -> list[slice]:
+def _split(sizes: tuple[int, ...]) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(accumulate(sizes, initial=0))]
 
 
-def in_even_chunks(embedding: xr.DataArray) -> xr.DataArray:
-    """Chunk an embedding evenly, as Zarr asks; what belongs to no block is computed.
+def chunk_evenly(embedding: xr.DataArray) -> xr.DataArray:
+    """Chunk an embedding evenly, as Zarr asks, with all features in one chunk.
 
-    Parameters
-    ----------
-    embedding : xarray.DataArray
-
-    Returns
-    -------
-    xarray.DataArray
-        In Dask, with all features in one chunk.
+    What belongs to no block is computed.
     """
     # Zarr's chunks are all of one size; those of a selection are not.
     if embedding.chunks is None:
@@ -101,64 +92,37 @@ def in_even_chunks(embedding: xr.DataArray) -> xr.DataArray:
     return embedding.chunk(sizes).assign_coords(coords)
 
 
-def lattice_of(dataset: xr.Dataset) -> Lattice:
-    """Find the arrays of a dataset that are written block by block.
-
-    Parameters
-    ----------
-    dataset : xarray.Dataset
-        With ``embedding``.
-
-    Returns
-    -------
-    Lattice
-    """
+def find_lattice(dataset: xr.Dataset) -> Lattice:
+    """Find the arrays of a dataset that are written block by block."""
     names = [name for name in _WRITTEN_BY_BLOCK if name in dataset.coords]
     names += [str(name) for name in dataset.data_vars if name != "embedding"]
     arrays = {name: dataset[name].variable for name in [*names, "embedding"]}
     return Lattice(arrays, dataset["embedding"].dims)
 
 
-def encoding_of(variable: xr.Variable) -> dict[str, Any]:
-    """Choose chunks, shards and codec of an array: a block is a shard, and is read in parts.
-
-    Parameters
-    ----------
-    variable : xarray.Variable
-
-    Returns
-    -------
-    dict
-        As xarray's ``encoding``.
-    """
+def choose_encoding(variable: xr.Variable) -> dict[str, Any]:
+    """Choose chunks, shards and codec of an array: a block is a shard, and is read in parts."""
     # Chunks and codecs of a file that it was read from do not belong here.
-    kept = {key: variable.encoding[key] for key in _KEPT_ENCODING & variable.encoding.keys()}
-    block = block_shape(variable)
+    kept = {key: variable.encoding[key] for key in _COORDINATE_ENCODING & variable.encoding.keys()}
+    block = find_block_shape(variable)
     encoding = {**kept, "chunks": block, "compressors": (_ZSTD,)}
     if variable.dtype == np.int8:
         # What has not been written yet is NaN among floats, and zarr's default of 0 would be data.
         encoding["fill_value"] = UNWRITTEN
     if "y" in variable.dims:  # one vector is nothing to be read in parts
-        inner = (_inner_edge(str(dim), n) for dim, n in zip(variable.dims, block, strict=True))
+        inner = (
+            _choose_inner_edge(str(dim), n) for dim, n in zip(variable.dims, block, strict=True)
+        )
         encoding |= {"shards": block, "chunks": tuple(inner)}
     return encoding
 
 
-def block_shape(variable: xr.Variable) -> tuple[int, ...]:
-    """Return the cells of a block along each dimension.
-
-    Parameters
-    ----------
-    variable : xarray.Variable
-
-    Returns
-    -------
-    tuple of int
-    """
+def find_block_shape(variable: xr.Variable) -> tuple[int, ...]:
+    """Return the cells of a block along each dimension."""
     return tuple(variable.chunksizes[dim][0] for dim in variable.dims)
 
 
-def _inner_edge(dim: str, shard_cells: int) -> int:
+def _choose_inner_edge(dim: str, shard_cells: int) -> int:
     if dim == "feature":
         return shard_cells
     if dim == "time":
@@ -168,21 +132,7 @@ def _inner_edge(dim: str, shard_cells: int) -> int:
 
 
 def stored_dtype(dtype: Any) -> str:
-    """Return the name of a dtype that embeddings are stored in.
-
-    Parameters
-    ----------
-    dtype : str or numpy dtype
-
-    Returns
-    -------
-    {"float32", "int8"}
-
-    Raises
-    ------
-    EngineError
-        For any other.
-    """
+    """Return ``"float32"`` or ``"int8"``; any other dtype is an `EngineError`."""
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
     if name in STORED_DTYPES:
         return name

@@ -13,14 +13,14 @@ from xr_terramind.result.quantize import SCALE, block_scale, dequantize, is_quan
 GRAPH = "xr_terramind:graph"
 """Attribute of the group: the name of the Dask array, which stands for all that made it."""
 
-_FREE = {"device", "engine", "xr_terramind_version"}
+_MAY_DIFFER = {"device", "engine", "xr_terramind_version"}
 """Attributes that may change between two runs: numbers agree across them."""
 
 _TOLERANCE = 2e-4
 """Of features: engines and devices agree to 1e-4 in float32; bfloat16 differs by 1e-2."""
 
 
-def refuse_other(wanted: xr.Dataset, stored: xr.Dataset, place: Any) -> None:
+def check_same_embedding(wanted: xr.Dataset, stored: xr.Dataset, place: Any) -> None:
     """Refuse to go on with a store that was made of something else.
 
     Parameters
@@ -43,8 +43,8 @@ def refuse_other(wanted: xr.Dataset, stored: xr.Dataset, place: Any) -> None:
     else:
         embedding, other = wanted["embedding"], stored["embedding"]
         differences = [
-            *_different_attrs(embedding.attrs, other.attrs),
-            *_different_grid(embedding, other),
+            *_compare_attrs(embedding.attrs, other.attrs),
+            *_compare_grid(embedding, other),
         ]
         if not differences and not wanted.data_vars.keys() <= stored.data_vars.keys():
             differences = [f"no {SCALE!r} beside the embedding there"]
@@ -58,29 +58,31 @@ def refuse_other(wanted: xr.Dataset, stored: xr.Dataset, place: Any) -> None:
         )
 
 
-def _different_attrs(wanted: dict[Any, Any], stored: dict[Any, Any]) -> list[str]:
-    free = set(_FREE)
+def _compare_attrs(wanted: dict[Any, Any], stored: dict[Any, Any]) -> list[str]:
+    free = set(_MAY_DIFFER)
     if wanted.get("weights_sha256") and stored.get("weights_sha256"):
         free.add("weights")  # the same file in another folder
-    here, there = ({name: _as_json(attrs[name]) for name in attrs} for attrs in (wanted, stored))
+    here, there = (
+        {name: _encode_json(attrs[name]) for name in attrs} for attrs in (wanted, stored)
+    )
     return [
-        f"{name} is {_shown(here, name)} here and {_shown(there, name)} there"
+        f"{name} is {_show_value(here, name)} here and {_show_value(there, name)} there"
         for name in {**here, **there}
         if name not in free and here.get(name) != there.get(name)
     ]
 
 
-def _shown(attrs: dict[Any, str], name: Any) -> str:
+def _show_value(attrs: dict[Any, str], name: Any) -> str:
     return repr(json.loads(attrs[name])) if name in attrs else "not set"
 
 
-def _as_json(value: Any) -> str:
+def _encode_json(value: Any) -> str:
     # As a store returns it: lists for tuples and arrays, Python's numbers for NumPy's; and as text,
     # in which NaN equals NaN.
     return json.dumps(value, default=lambda other: np.asarray(other).tolist())
 
 
-def _different_grid(wanted: xr.DataArray, stored: xr.DataArray) -> list[str]:
+def _compare_grid(wanted: xr.DataArray, stored: xr.DataArray) -> list[str]:
     if wanted.dims != stored.dims or wanted.shape != stored.shape:
         return [f"sizes are {dict(wanted.sizes)} here and {dict(stored.sizes)} there"]
     found = []
@@ -96,7 +98,7 @@ def _different_grid(wanted: xr.DataArray, stored: xr.DataArray) -> list[str]:
     return found
 
 
-def refuse_other_pixels(
+def check_same_values(
     embedding: xr.DataArray, stored: xr.Dataset, block: tuple[slice, ...], place: Any
 ) -> None:
     """Embed one stored block again, where nothing cheaper says that the cube is the same.
@@ -106,6 +108,7 @@ def refuse_other_pixels(
     embedding : xarray.DataArray
         Floats, however they are stored.
     stored : xarray.Dataset
+        What stands.
     block : tuple of slice
         In cells, along the embedding's dimensions.
     place : object
@@ -121,17 +124,17 @@ def refuse_other_pixels(
     here, there, scale = compute(
         embedding.data[block], there.data, part[SCALE].data if is_quantized(part) else None
     )
-    apart = _apart(here, there)
+    difference = _measure_difference(here, there)
     if scale is not None:
         # Rounded vectors may be half a step from themselves. Their scales are not rounded: that
         # the largest features agree tells cubes apart, whatever the steps are.
         axis = embedding.dims.index("feature")
         largest = [127 * each for each in (block_scale(here, axis=axis), scale)]
-        apart = np.maximum(
-            apart - np.expand_dims(np.nan_to_num(scale), axis) / 2,
-            np.expand_dims(_apart(*largest), axis),
+        difference = np.maximum(
+            difference - np.expand_dims(np.nan_to_num(scale), axis) / 2,
+            np.expand_dims(_measure_difference(*largest), axis),
         )
-    if not (worst := float(np.max(apart))) <= _TOLERANCE:  # NaN where only one has no data
+    if not (worst := float(np.max(difference))) <= _TOLERANCE:  # NaN where only one has no data
         raise StoreError(
             explain(
                 f"another embedding at {place}: a block that was embedded again differs from what "
@@ -142,5 +145,5 @@ def refuse_other_pixels(
         )
 
 
-def _apart(here: np.ndarray, there: np.ndarray) -> np.ndarray:
+def _measure_difference(here: np.ndarray, there: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(here) & np.isnan(there), 0.0, np.abs(here - there))

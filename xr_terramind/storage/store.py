@@ -23,15 +23,7 @@ _PARTIAL = ".partial"  # the suffix of what zarr has not yet moved to its place
 
 
 class Region(NamedTuple):
-    """Where one array of a block goes.
-
-    Attributes
-    ----------
-    array : str
-        Name of the array in the group.
-    slices : tuple of slice
-        In cells, along the array's dimensions.
-    """
+    """Where one array of a block goes: its name in the group, and cells along its dimensions."""
 
     array: str
     slices: tuple[slice, ...]
@@ -47,10 +39,6 @@ def locate_store(store: Any, storage_options: Mapping[str, Any] | None = None) -
     storage_options : mapping, optional
         For fsspec.
 
-    Returns
-    -------
-    StorePath
-
     Raises
     ------
     StoreError
@@ -61,7 +49,7 @@ def locate_store(store: Any, storage_options: Mapping[str, Any] | None = None) -
     if isinstance(store, Store):
         return StorePath(store)
     if isinstance(store, str) and "://" in store and not store.startswith("file://"):
-        with _said_plainly(store, "opened"):
+        with _explain_errors(store, "opened"):
             return StorePath(
                 FsspecStore.from_url(store, storage_options=dict(storage_options or {}))
             )
@@ -81,16 +69,8 @@ def locate_store(store: Any, storage_options: Mapping[str, Any] | None = None) -
     )
 
 
-def existing_group(place: StorePath) -> zarr.Group | None:
+def find_group(place: StorePath) -> zarr.Group | None:
     """Return the group that stands at a place, or None where there is nothing.
-
-    Parameters
-    ----------
-    place : StorePath
-
-    Returns
-    -------
-    zarr.Group or None
 
     Raises
     ------
@@ -98,19 +78,19 @@ def existing_group(place: StorePath) -> zarr.Group | None:
         For a place that holds something else: it is not ours to write into.
     """
     if _is_file(place):
-        raise _not_ours(place)
-    with _said_plainly(place, "read"):
+        raise _foreign_error(place)
+    with _explain_errors(place, "read"):
         try:
             return zarr.open_group(place, mode="r", zarr_format=3)
         except FileNotFoundError:
             # A process that was killed at its first write leaves a part of it, and no group.
             names = _collect(lambda: place.store.list_dir(place.path))
     if not all(name.endswith(_PARTIAL) for name in names):
-        raise _not_ours(place)
+        raise _foreign_error(place)
     return None
 
 
-def _not_ours(place: StorePath) -> StoreError:
+def _foreign_error(place: StorePath) -> StoreError:
     return StoreError(
         explain(
             f"something at {place} that is no Zarr 3 group",
@@ -129,17 +109,10 @@ def lay_out(place: StorePath, dataset: xr.Dataset, encoding: Mapping[str, Any]) 
 
     At every moment there is either nothing or a group; from its first change to its last, it says
     that it is unfinished.
-
-    Parameters
-    ----------
-    place : StorePath
-    dataset : xarray.Dataset
-    encoding : mapping
-        Of its variables.
     """
     mark = {UNFINISHED: 1}
-    with _said_plainly(place, "written"):
-        _clear(place, mark)
+    with _explain_errors(place, "written"):
+        _mark_and_clear(place, mark)
         dataset.assign_attrs(mark).to_zarr(
             place.store,
             group=place.path or None,
@@ -153,30 +126,21 @@ def lay_out(place: StorePath, dataset: xr.Dataset, encoding: Mapping[str, Any]) 
         group.attrs.put({**dataset.attrs})
 
 
-def _clear(place: StorePath, mark: Mapping[str, Any]) -> None:
-    group = existing_group(place)
+def _mark_and_clear(place: StorePath, mark: Mapping[str, Any]) -> None:
+    group = find_group(place)
     if group is None:
         zarr.create_group(place.store, path=place.path, attributes=dict(mark))
     else:
         zarr.open_group(place, mode="r+").attrs.put({**group.attrs, **mark})
-    files = set(_list(place))
+    files = set(_list_keys(place))
     for name in _collect(lambda: place.store.list_dir(place.path)):
         key = (place / name).path
         if name != "zarr.json":
             sync(place.store.delete(key) if key in files else place.store.delete_dir(key))
 
 
-def read_back(place: StorePath) -> xr.Dataset:
-    """Open a stored embedding lazily.
-
-    Parameters
-    ----------
-    place : StorePath
-
-    Returns
-    -------
-    xarray.Dataset
-    """
+def open_stored(place: StorePath) -> xr.Dataset:
+    """Open a stored embedding lazily."""
     return xr.open_zarr(
         place.store,
         group=place.path or None,
@@ -187,21 +151,11 @@ def read_back(place: StorePath) -> xr.Dataset:
     )
 
 
-def complete_blocks(place: StorePath, array: str) -> set[tuple[int, ...]]:
-    """List the blocks of an array that stand in a store, each written whole.
-
-    Parameters
-    ----------
-    place : StorePath
-    array : str
-
-    Returns
-    -------
-    set of tuple of int
-        Position along each dimension.
-    """
+def list_blocks(place: StorePath, array: str) -> set[tuple[int, ...]]:
+    """List the blocks of an array that stand in a store, as positions along each dimension."""
+    # A file or object is moved to its name when it is complete, so that a name is a whole block.
     part = place / array
-    names = (key.removeprefix(f"{part.path}/") for key in _list(part))
+    names = (key.removeprefix(f"{part.path}/") for key in _list_keys(part))
     return {
         tuple(int(step) for step in steps)
         for first, *steps in (name.split("/") for name in names)
@@ -209,21 +163,16 @@ def complete_blocks(place: StorePath, array: str) -> set[tuple[int, ...]]:
     }
 
 
-def remove_torn(place: StorePath) -> None:
-    """Remove what a process that was killed while writing has left beside whole blocks.
-
-    Parameters
-    ----------
-    place : StorePath
-    """
-    with _said_plainly(place, "cleaned"):
-        for key in _list(place):
+def remove_torn_files(place: StorePath) -> None:
+    """Remove what a process that was killed while writing has left beside whole blocks."""
+    with _explain_errors(place, "cleaned"):
+        for key in _list_keys(place):
             if key.endswith(_PARTIAL):
                 sync(place.store.delete(key))
 
 
-def _list(place: StorePath) -> list[str]:
-    with _said_plainly(place, "listed"):
+def _list_keys(place: StorePath) -> list[str]:
+    with _explain_errors(place, "listed"):
         return _collect(lambda: place.store.list_prefix(f"{place.path}/".lstrip("/")))
 
 
@@ -243,23 +192,23 @@ def write_block(place: StorePath, regions: tuple[Region, ...], *arrays: np.ndarr
     regions : tuple of Region
         Whole shards of the stored arrays, so that each is one file or object.
     *arrays : ndarray
-        One a region.
+        One per region.
 
     Raises
     ------
     StoreError
     """
-    with _said_plainly(place, "written"):
+    with _explain_errors(place, "written"):
         for region, values in zip(regions, arrays, strict=True):
             try:
                 stored = zarr.open_array(place / region.array, mode="r+")
             except FileNotFoundError as error:
-                raise _not_shared(place) from error
+                raise _unshared_error(place) from error
             # A block without a valid pixel is all NaN: not to write it would mean not done.
             stored.with_config({"write_empty_chunks": True})[region.slices] = values
 
 
-def _not_shared(place: StorePath) -> StoreError:
+def _unshared_error(place: StorePath) -> StoreError:
     return StoreError(
         explain(
             f"nothing at {place} on the machine, or in the process, of a worker",
@@ -270,7 +219,7 @@ def _not_shared(place: StorePath) -> StoreError:
 
 
 @contextmanager
-def _said_plainly(place: Any, action: str) -> Iterator[None]:
+def _explain_errors(place: Any, action: str) -> Iterator[None]:
     try:
         yield
     except TerraMindError:

@@ -1,9 +1,7 @@
 """Embeddings into Zarr, block by block: what is written once is not computed again."""
 
-import math
 from collections.abc import Mapping
 from contextlib import nullcontext
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,42 +12,36 @@ from dask.highlevelgraph import HighLevelGraph
 from rich.console import Console
 from zarr.storage import StorePath
 
+from xr_terramind.blocks.dask_tasks import Graph, make_task
 from xr_terramind.blocks.graph import TASK_NAME as BLOCK_NAME
 from xr_terramind.blocks.progress import block_progress
 from xr_terramind.blocks.run import Failure, run_blocks
-from xr_terramind.blocks.windows import Axis
-from xr_terramind.errors import (
-    GridError,
-    SourceError,
-    StoreError,
-    StoreExistsError,
-    explain,
-)
+from xr_terramind.errors import GridError, SourceError, StoreError, StoreExistsError, explain
 from xr_terramind.inference.device import Runtime, resolve_runtime
 from xr_terramind.model.specs import model_spec
 from xr_terramind.model.weights import WeightsRef, resolve_weights
 from xr_terramind.result.grid import with_own_transform
 from xr_terramind.result.quantize import dequantize, is_quantized, quantize
-from xr_terramind.storage.geoemb import geoemb_attrs
+from xr_terramind.storage.geoemb import make_geoemb_attrs
 from xr_terramind.storage.layout import (
     Index,
     Lattice,
-    block_shape,
-    encoding_of,
-    in_even_chunks,
-    lattice_of,
+    choose_encoding,
+    chunk_evenly,
+    find_block_shape,
+    find_lattice,
     stored_dtype,
 )
-from xr_terramind.storage.resume import GRAPH, refuse_other, refuse_other_pixels
+from xr_terramind.storage.resume import GRAPH, check_same_embedding, check_same_values
 from xr_terramind.storage.store import (
     UNFINISHED,
     Region,
-    complete_blocks,
-    existing_group,
+    find_group,
     lay_out,
+    list_blocks,
     locate_store,
-    read_back,
-    remove_torn,
+    open_stored,
+    remove_torn_files,
     write_block,
 )
 
@@ -67,47 +59,34 @@ def to_zarr(
     progress: bool | Console = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
-    """Write an embedding block by block; see `TerraMindAccessor.to_zarr`.
-
-    Parameters
-    ----------
-    embedding : xarray.DataArray
-    store : str, path, zarr store or obstore store
-    resume, overwrite : bool
-    dtype : {"float32", "int8"}
-    retries : int
-    progress : bool or rich.console.Console
-    storage_options : mapping, optional
-
-    Returns
-    -------
-    xarray.DataArray
-    """
+    """Write an embedding block by block; see `TerraMindAccessor.to_zarr`."""
     dtype = stored_dtype(dtype)
     _check_embedding(embedding)
     place = locate_store(store, storage_options)
-    group = _permitted_group(place, resume=resume, overwrite=overwrite)
-    embedding = _settled(with_own_transform(in_even_chunks(_as_float32(embedding))))
+    group = _find_permitted_group(place, resume=resume, overwrite=overwrite)
+    embedding = _resolve_open_attrs(
+        with_own_transform(chunk_evenly(_convert_to_float32(embedding)))
+    )
     dataset = quantize(embedding) if dtype == "int8" else embedding.to_dataset(name="embedding")
     done: set[Index] = set()
     if group is None or overwrite or UNFINISHED in group.attrs:
-        _lay_out(place, dataset, embedding.data.name)
+        _lay_out_store(place, dataset, embedding.data.name)
     else:
-        done = _blocks_to_keep(place, embedding, dataset)
-    lattice = lattice_of(dataset)
+        done = _find_done_blocks(place, embedding, dataset)
+    lattice = find_lattice(dataset)
     missing = [block for block in lattice.blocks if block not in done]
-    failures = _write(place, lattice, missing, embedding, retries=retries, progress=progress)
-    _report(place, lattice, embedding, failures)
-    return _as_floats(read_back(place))
+    failures = _write_blocks(place, lattice, missing, embedding, retries=retries, progress=progress)
+    _check_written(place, lattice, embedding, failures)
+    return _restore_floats(open_stored(place))
 
 
-def _as_float32(embedding: xr.DataArray) -> xr.DataArray:
+def _convert_to_float32(embedding: xr.DataArray) -> xr.DataArray:
     if embedding.dtype == np.float32:
         return embedding
     return embedding.copy(data=embedding.data.astype(np.float32))
 
 
-def _as_floats(stored: xr.Dataset) -> xr.DataArray:
+def _restore_floats(stored: xr.Dataset) -> xr.DataArray:
     return dequantize(stored) if is_quantized(stored) else stored["embedding"]
 
 
@@ -139,7 +118,7 @@ def _check_embedding(embedding: xr.DataArray) -> None:
         )
 
 
-def _permitted_group(place: StorePath, *, resume: bool, overwrite: bool) -> Any:
+def _find_permitted_group(place: StorePath, *, resume: bool, overwrite: bool) -> Any:
     if resume and overwrite:
         raise StoreError(
             explain(
@@ -148,7 +127,7 @@ def _permitted_group(place: StorePath, *, resume: bool, overwrite: bool) -> Any:
                 "resume=True keeps the blocks that stand, overwrite=True replaces them.",
             )
         )
-    group = existing_group(place)
+    group = find_group(place)
     if group is None or resume or overwrite or UNFINISHED in group.attrs:
         return group
     raise StoreExistsError(
@@ -161,8 +140,9 @@ def _permitted_group(place: StorePath, *, resume: bool, overwrite: bool) -> Any:
     )
 
 
-def _settled(embedding: xr.DataArray) -> xr.DataArray:
-    # What a lazy result leaves open is settled now that it is computed: a store says what made it.
+def _resolve_open_attrs(embedding: xr.DataArray) -> xr.DataArray:
+    # Engine, device, precision and weights' hash, before attributes are written: a lazy embedding
+    # may leave them open, and a store says what made it.
     attrs = dict(embedding.attrs)
     if attrs["weights"] == "pretrained" and not attrs["weights_sha256"]:
         spec = model_spec(attrs["model_key"])
@@ -170,48 +150,52 @@ def _settled(embedding: xr.DataArray) -> xr.DataArray:
     asked = Runtime(attrs["engine"], attrs["device"], attrs["precision"])
     if "auto" in asked:
         # Where blocks will be computed: on a cluster, that is not here, and not on every worker.
-        with annotate(**_block_annotations(embedding)):
+        with annotate(**_find_block_annotations(embedding)):
             (found,) = compute(delayed(resolve_runtime)(*asked))
         attrs |= found._asdict()
     return embedding.assign_attrs(attrs)
 
 
-def _block_annotations(embedding: xr.DataArray) -> dict[str, Any]:
+def _find_block_annotations(embedding: xr.DataArray) -> dict[str, Any]:
     layers = getattr(embedding.__dask_graph__(), "layers", {})
     found = (layer.annotations for name, layer in layers.items() if name.startswith(BLOCK_NAME))
     return next((dict(annotations) for annotations in found if annotations), {})
 
 
-def _lay_out(place: StorePath, dataset: xr.Dataset, graph: str) -> None:
-    dataset = dataset.assign_attrs({**geoemb_attrs(dataset["embedding"]), GRAPH: graph})
-    encoding = {name: encoding_of(array) for name, array in lattice_of(dataset).arrays.items()}
+def _lay_out_store(place: StorePath, dataset: xr.Dataset, graph: str) -> None:
+    dataset = dataset.assign_attrs({**make_geoemb_attrs(dataset["embedding"]), GRAPH: graph})
+    encoding = {
+        name: choose_encoding(array) for name, array in find_lattice(dataset).arrays.items()
+    }
     lay_out(place, dataset, encoding)
 
 
-def _blocks_to_keep(place: StorePath, embedding: xr.DataArray, dataset: xr.Dataset) -> set[Index]:
-    remove_torn(place)
-    stored = read_back(place)
-    refuse_other(dataset, stored, place)
-    here, encoding = block_shape(embedding.variable), stored["embedding"].encoding
+def _find_done_blocks(place: StorePath, embedding: xr.DataArray, dataset: xr.Dataset) -> set[Index]:
+    remove_torn_files(place)
+    stored = open_stored(place)
+    check_same_embedding(dataset, stored, place)
+    here, encoding = find_block_shape(embedding.variable), stored["embedding"].encoding
     there = encoding.get("shards") or encoding["chunks"]
     if here != there:
         raise StoreError(
             explain(
                 f"blocks of {there} cells at {place}",
                 f"blocks of {here}, as the embedding has them now",
-                "Open the cube with the dtype and dates a chunk that it had before, or embed with "
-                "the version of xr_terramind that began the store.",
+                "Open the cube with the dtype and dates per chunk that it had before, or embed "
+                "with the version of xr_terramind that began the store.",
             )
         )
-    lattice = lattice_of(dataset)
-    done = set.intersection(*(_standing(place, lattice, array) for array in lattice.arrays))
+    lattice = find_lattice(dataset)
+    done = set.intersection(*(_list_written(place, lattice, array) for array in lattice.arrays))
     if done and stored.attrs.get(GRAPH) != embedding.data.name:
-        cells = _telling_block(lattice, _as_floats(stored), sorted(done))
-        refuse_other_pixels(embedding, stored, cells, place)
+        cells = _choose_block_to_compare(lattice, _restore_floats(stored), sorted(done))
+        check_same_values(embedding, stored, cells, place)
     return done
 
 
-def _telling_block(lattice: Lattice, stored: xr.DataArray, done: list[Index]) -> tuple[slice, ...]:
+def _choose_block_to_compare(
+    lattice: Lattice, stored: xr.DataArray, done: list[Index]
+) -> tuple[slice, ...]:
     # The block nearest to the middle that holds data: one without would be the same in any cube.
     middle = len(done) // 2
     for block in sorted(done, key=lambda block: abs(done.index(block) - middle)):
@@ -221,18 +205,13 @@ def _telling_block(lattice: Lattice, stored: xr.DataArray, done: list[Index]) ->
     return lattice.region("embedding", done[middle]).slices
 
 
-def _standing(place: StorePath, lattice: Lattice, array: str) -> set[Index]:
+def _list_written(place: StorePath, lattice: Lattice, array: str) -> set[Index]:
     # Of one array: a coordinate without features stands where its own block stands.
-    dims = lattice.arrays[array].dims
-    stored = complete_blocks(place, array)
-    return {
-        block
-        for block in lattice.blocks
-        if tuple(dict(zip(lattice.dims, block, strict=True))[dim] for dim in dims) in stored
-    }
+    stored = list_blocks(place, array)
+    return {block for block in lattice.blocks if lattice.position(array, block) in stored}
 
 
-def _write(
+def _write_blocks(
     place: StorePath,
     lattice: Lattice,
     missing: list[Index],
@@ -244,54 +223,29 @@ def _write(
     if not missing:
         return {}
     name = f"{TASK_NAME}-{tokenize(str(place), embedding.data.name, sorted(lattice.arrays))}"
-    layer: dict[Any, Any] = {
-        (name, *block): (
-            partial(
-                write_block, place, tuple(lattice.region(array, block) for array in lattice.arrays)
-            ),
-            *(lattice.key(array, block) for array in lattice.arrays),
-        )
-        for block in missing
-    }
+    layer: Graph = {}
+    for block in missing:
+        regions = tuple(lattice.region(array, block) for array in lattice.arrays)
+        needs = (lattice.key(array, block) for array in lattice.arrays)
+        layer[(name, *block)] = make_task((name, *block), write_block, place, regions, needs=needs)
     sources: list[Any] = [variable.data for variable in lattice.arrays.values()]
     graph = HighLevelGraph.from_collections(name, layer, dependencies=sources)
     console = progress if isinstance(progress, Console) else None
-    windows = _n_windows(embedding)
-    per_block = windows / len(lattice.blocks) if windows else None
-    bar = block_progress(len(missing), per_block, console) if progress else nullcontext(_ignore)
+    bar = block_progress(len(missing), console) if progress else nullcontext(lambda: None)
     with bar as advance:
         failures = run_blocks(
-            graph, list(layer), retries=retries, seen=lambda key, result: advance()
+            graph, list(layer), retries=retries, on_block=lambda key, result: advance()
         )
     return {tuple(int(part) for part in key[1:]): failure for key, failure in failures.items()}
 
 
-def _ignore() -> None:
-    pass
-
-
-def _n_windows(embedding: xr.DataArray) -> int | None:
-    # Of a whole grid; a selection of it is embedded in part, and nobody counts that.
-    attrs = embedding.attrs
-    shape = [embedding.sizes[dim] for dim in ("y", "x") if dim in embedding.dims]
-    if attrs["fit"] == "resize" or shape != list(attrs["grid_hw"]):
-        return None
-    stride_px = attrs["image_size"] - attrs["overlap"]
-    if attrs["output"] == "windows":
-        per_date = math.prod(shape)
-    else:
-        axes = (Axis(n * attrs["patch_size"], attrs["image_size"], stride_px) for n in shape)
-        per_date = math.prod(axis.n_windows for axis in axes)
-    return embedding.sizes.get("time", 1) * per_date
-
-
-def _report(
+def _check_written(
     place: StorePath, lattice: Lattice, embedding: xr.DataArray, failures: dict[Index, Failure]
 ) -> None:
     n_blocks = len(lattice.blocks)
     if failures:
         listed = [
-            f"{_where(embedding, lattice.region('embedding', block))}: {failure.reason}"
+            f"{_describe_region(embedding, lattice.region('embedding', block))}: {failure.reason}"
             for block, failure in sorted(failures.items())
         ]
         more = [f"and {len(listed) - 5} more"] if len(listed) > 5 else []
@@ -303,7 +257,7 @@ def _report(
                 "Look at the source there, then call again with resume=True.",
             )
         )
-    lost = n_blocks - len(_standing(place, lattice, "embedding"))
+    lost = n_blocks - len(_list_written(place, lattice, "embedding"))
     if lost:
         raise StoreError(
             explain(
@@ -314,7 +268,7 @@ def _report(
         )
 
 
-def _where(embedding: xr.DataArray, region: Region) -> str:
+def _describe_region(embedding: xr.DataArray, region: Region) -> str:
     parts = []
     for dim, span in zip(embedding.dims, region.slices, strict=True):
         if dim != "feature" and dim in embedding.indexes:
