@@ -666,7 +666,7 @@ def test_progress_counts_all_blocks(client, tmp_path):
     out = io.StringIO()
     console = Console(file=out, width=160, force_terminal=True, color_system=None)
     embed(cube()).terramind.to_zarr(tmp_path / "e.zarr", progress=console)
-    assert "16 of 16 blocks" in out.getvalue() and "windows/s" in out.getvalue()
+    assert "16 of 16 blocks" in out.getvalue() and "blocks/s" in out.getvalue()
 
 
 def test_so_does_the_default_bar(client, tmp_path, capsys):

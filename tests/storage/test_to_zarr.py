@@ -21,19 +21,21 @@ from rich.console import Console
 from zarr.storage import LocalStore, MemoryStore, StorePath, WrapperStore
 
 import xr_terramind as xtm
+from tests.support.blocks import small_blocks
 from tests.support.cubes import assert_same_embedding, counted, embed, scene, sealed
+from xr_terramind.blocks import run
+from xr_terramind.blocks.plan import set_block_counts
 
 SETTLED = {"engine", "device", "precision"}
 NO_DATA = 0  # in all bands
 
 
 @pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
+def _small_blocks(monkeypatch):
     """Make one block of each window, and wait for nothing."""
-    monkeypatch.setattr("xr_terramind.blocks.plan.MIN_BATCH", 1)
-    monkeypatch.setattr("xr_terramind.blocks.plan.MIN_BLOCKS", 1000)
-    monkeypatch.setattr("xr_terramind.blocks.plan.WANTED_BLOCKS", 1000)
-    monkeypatch.setattr("xr_terramind.blocks.run.FIRST_PAUSE_S", 0)
+    monkeypatch.setattr(run, "FIRST_PAUSE_S", 0)
+    with small_blocks():
+        yield
 
 
 # Windows are small, and blocks run side by side.
@@ -239,11 +241,10 @@ def test_a_block_is_one_shard_of_zarr_3(kind, tmp_path):
             assert shard % chunk == 0
 
 
-def test_a_vector_is_read_without_its_whole_block(tmp_path, monkeypatch):
-    monkeypatch.setattr("xr_terramind.blocks.plan.MIN_BLOCKS", 1)
-    monkeypatch.setattr("xr_terramind.blocks.plan.MIN_BATCH", 9)
+def test_a_vector_is_read_without_its_whole_block(tmp_path):
     source = xtm.sample_scene(672, chunks={"x": 336})
-    embedding = source.terramind.embed(model="terramind_v1_tiny", weights="random")
+    with set_block_counts(wanted_blocks=1000, min_blocks=1, min_batch=9):
+        embedding = source.terramind.embed(model="terramind_v1_tiny", weights="random")
     embedding.terramind.to_zarr(tmp_path / "e.zarr")
     array = zarr.open_array(tmp_path / "e.zarr" / "embedding", mode="r")
     assert array.shards == (192, 42, 42)
@@ -405,11 +406,11 @@ def test_keys_say_what_runs_and_are_the_same_next_time(tmp_path):
     assert any("terramind-embed-" in key for key in one)
 
 
-def test_progress_counts_blocks_and_windows(tmp_path, capsys):
+def test_progress_counts_blocks_and_says_their_rate(tmp_path, capsys):
     out = io.StringIO()
     console = Console(file=out, width=160, force_terminal=True, color_system=None)
     embed(cube(3)).terramind.to_zarr(tmp_path / "e.zarr", progress=console)
-    assert "12 of 12 blocks" in out.getvalue() and "windows/s" in out.getvalue()
+    assert "12 of 12 blocks" in out.getvalue() and "blocks/s" in out.getvalue()
     embed(cube(3)).terramind.to_zarr(tmp_path / "f.zarr", progress=True)
     assert "12 of 12 blocks" in " ".join(capsys.readouterr().err.split())
 
