@@ -36,16 +36,16 @@ Flag = typer.Option
 Source = Annotated[Path, typer.Argument(metavar="IN", help="A .tif, .nc or .zarr.")]
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"xr-terramind {xtm.__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _top(
+def _read_program_flags(
     version: Annotated[
-        bool, Flag("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, Flag("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     pass
@@ -54,7 +54,7 @@ def _top(
 @app.command(epilog="Example: xr-terramind demo --size 448")
 @add_flags("model", "weights")
 def demo(
-    folder: Annotated[Path, Flag(help="Where the results go.")] = Path("demo"),
+    folder: Annotated[Path, Flag(help="Folder for the results.")] = Path("demo"),
     size: Annotated[int, Flag(min=64, help="Edge of the scene in pixels of 10 m.")] = 1120,
     **options: Any,
 ) -> None:
@@ -68,7 +68,7 @@ def demo(
     typer.echo(scene.terramind.check())
     typer.echo(scene.terramind.plan(**options))
     try:
-        embedding = _lazy_embedding(scene, options, target)
+        embedding = _make_embedding(scene, options, target)
     except xtm.WeightsError as error:
         if "weights" in options:
             raise
@@ -82,11 +82,11 @@ def demo(
 
 
 def _warn_of_random_weights(error: xtm.WeightsError) -> None:
-    text = Text.assemble(
-        ("The pretrained weights are not to be had, so the demo goes on with RANDOM weights.\n"
-         "What it writes only shows the plumbing: the vectors mean nothing.\n\n", "bold"),
-        str(error),
-    )  # fmt: skip
+    warning = (
+        "The pretrained weights cannot be fetched, so the demo goes on with RANDOM weights.\n"
+        "What it writes only shows the plumbing: the vectors mean nothing.\n\n"
+    )
+    text = Text.assemble((warning, "bold"), str(error))
     console.print(Panel(text, title="RANDOM WEIGHTS", border_style="bold red", width=100))
 
 
@@ -143,11 +143,11 @@ def embed(
     started_s = time.perf_counter()
     check_target(target, source, overwrite=overwrite, resume=resume, dtype=dtype)
     with open_cube(source) as cube:
-        _write(_lazy_embedding(cube, options, target), target, resume=resume, dtype=dtype)
+        _write(_make_embedding(cube, options, target), target, resume=resume, dtype=dtype)
     typer.echo(f"done in {time.perf_counter() - started_s:.1f} s")
 
 
-def _lazy_embedding(cube: Any, options: dict[str, Any], target: Path) -> xr.DataArray:
+def _make_embedding(cube: Any, options: dict[str, Any], target: Path) -> xr.DataArray:
     embedding: xr.DataArray = cube.terramind.embed(**options)
     check_embedding(embedding, target)
     if embedding.attrs["weights"] == "pretrained" and not embedding.attrs["weights_sha256"]:

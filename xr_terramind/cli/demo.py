@@ -16,16 +16,9 @@ _INK, _FAINT, _ALARM = "#222222", "#777777", "#b3261e"
 
 
 def draw_overview(scene: xr.DataArray, embedding: xr.DataArray, path: Path) -> None:
-    """Draw a scene in true colour beside the principal components of its embedding.
+    """Draw a scene in true colour beside the principal components of its embedding, as PNG.
 
-    Parameters
-    ----------
-    scene : xarray.DataArray
-        Dims ``(band, y, x)`` with bands B4, B3 and B2, in a CRS in metres.
-    embedding : xarray.DataArray
-        Its grid, dims ``(feature, y, x)``.
-    path : Path
-        The PNG to write; one that is there is replaced.
+    The scene has bands B4, B3 and B2, in a CRS in metres; the embedding has dims (feature, y, x).
     """
     # Matplotlib takes a second to import. Without pyplot no window system is asked for.
     from matplotlib.figure import Figure
@@ -34,34 +27,26 @@ def draw_overview(scene: xr.DataArray, embedding: xr.DataArray, path: Path) -> N
     figure.set_layout_engine("compressed", w_pad=0.12, h_pad=0.12)  # inches
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     extent_km = _extent_km(scene)
-    left.imshow(true_colour(scene), extent=extent_km)
+    left.imshow(stretch_colours(scene), extent=extent_km)
     components = embedding.terramind.to_rgb().transpose("y", "x", "rgb")
     right.imshow(components, extent=_extent_km(embedding), interpolation="nearest")
     pixel_m, patch_m = (_step_m(image) for image in (scene, embedding))
-    _title(left, "True colour", f"bands B4, B3, B2; pixels of {pixel_m:g} m")
-    _title(
+    _draw_title(left, "True colour", f"bands B4, B3, B2; pixels of {pixel_m:g} m")
+    _draw_title(
         right,
         "TerraMind embedding",
         f"first three principal components of {embedding.sizes['feature']} features; "
         f"patches of {patch_m:g} m",
     )
     _label_axes(left, right, scene, extent_km)
-    _say_what_it_is(figure, embedding)
+    _name_the_model(figure, embedding)
     figure.savefig(path)
 
 
-def true_colour(scene: xr.DataArray) -> np.ndarray:
+def stretch_colours(scene: xr.DataArray) -> np.ndarray:
     """Stretch red, green and blue together, so that their balance stays.
 
-    Parameters
-    ----------
-    scene : xarray.DataArray
-        Dims ``(band, y, x)`` in any order, values above 0.
-
-    Returns
-    -------
-    ndarray, shape (y, x, 3)
-        0 to 1; at most some 1200 pixels high and wide.
+    Returns (y, x, 3), 0 to 1, at most about 1200 pixels high and wide.
     """
     step = math.ceil(max(scene.sizes["y"], scene.sizes["x"]) / _MAX_PICTURE_PX)
     shown = scene.sel(band=["B4", "B3", "B2"]).isel(y=slice(None, None, step))
@@ -81,7 +66,7 @@ def _extent_km(image: xr.DataArray) -> tuple[float, float, float, float]:
     return west, east, south, north
 
 
-def _title(axes: "Axes", title: str, detail: str) -> None:
+def _draw_title(axes: "Axes", title: str, detail: str) -> None:
     axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=_INK, pad=22)
     axes.text(0, 1.015, detail, transform=axes.transAxes, fontsize=9.5, color=_FAINT)
 
@@ -101,7 +86,7 @@ def _label_axes(
             label.set(color=_FAINT, fontsize=9.5)
 
 
-def _say_what_it_is(figure: "Figure", embedding: xr.DataArray) -> None:
+def _name_the_model(figure: "Figure", embedding: xr.DataArray) -> None:
     model = embedding.attrs["model_key"]
     if embedding.attrs["weights"] == "random":
         # A picture travels without its terminal: what it does not show must stand in it.

@@ -38,7 +38,7 @@ def info(store: Store) -> None:
 def rgb(store: Store, target: Picture, date: Date = None, overwrite: Overwrite = False) -> None:
     """Draw an embedding's three strongest directions as red, green and blue."""
     _check_picture(target, overwrite)
-    image = _one_date(open_embedding(store), date).terramind.to_rgb()
+    image = _choose_date(open_embedding(store), date).terramind.to_rgb()
     _write_picture(image, target)
 
 
@@ -57,7 +57,7 @@ def similarity(
     if in_degrees == in_crs or (lon, lat, x, y).count(None) != 2:
         raise typer.BadParameter("expected one place: --lon and --lat, or --x and --y.")
     _check_picture(target, overwrite)
-    embedding = _one_date(open_embedding(store), date)
+    embedding = _choose_date(open_embedding(store), date)
     place: dict[str, Any] = {"x": x, "y": y}
     if in_degrees:
         place = {"x": lon, "y": lat, "crs": "EPSG:4326"}
@@ -86,7 +86,7 @@ def _check_picture(target: Path, overwrite: bool) -> None:
         )
 
 
-def _one_date(embedding: xr.DataArray, date: str | None) -> xr.DataArray:
+def _choose_date(embedding: xr.DataArray, date: str | None) -> xr.DataArray:
     if "time" not in embedding.dims:
         if date is not None:
             raise GridError(
@@ -116,26 +116,26 @@ def _write_picture(image: xr.DataArray, target: Path) -> None:
         # Matplotlib takes a second to import.
         from matplotlib.image import imsave
 
-        values = _coloured(image) if "rgb" in image.dims else image.transpose("y", "x").values
-        imsave(target, _enlarged(_north_up(values, image)))
+        values = _to_rgba(image) if "rgb" in image.dims else image.transpose("y", "x").values
+        imsave(target, _enlarge(_turn_north_up(values, image)))
     height, width = (image.sizes[dim] for dim in ("y", "x"))
     typer.echo(f"wrote {target}: {width:,} x {height:,} cells")
 
 
-def _enlarged(values: np.ndarray) -> np.ndarray:
-    # A cell is no larger than a pixel of a screen otherwise.
+def _enlarge(values: np.ndarray) -> np.ndarray:
+    # Otherwise a cell would be one pixel of the screen.
     factor = math.ceil(MIN_PICTURE_PX / max(values.shape[:2]))
     return values.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _coloured(image: xr.DataArray) -> np.ndarray:
+def _to_rgba(image: xr.DataArray) -> np.ndarray:
     # (y, x, rgba): what has no data is transparent
     colours = image.transpose("y", "x", "rgb").values
     seen = np.isfinite(colours).all(axis=-1, keepdims=True)
     return np.concatenate([np.where(seen, colours, 0), seen], axis=-1).astype(np.float32)
 
 
-def _north_up(values: np.ndarray, image: xr.DataArray) -> np.ndarray:
+def _turn_north_up(values: np.ndarray, image: xr.DataArray) -> np.ndarray:
     if image.rio.crs is None:
         return values
     step_x, step_y = (image[dim].values[-1] - image[dim].values[0] for dim in ("x", "y"))

@@ -17,13 +17,7 @@ console = Console(stderr=True)
 
 
 def say(word: str, style: str, message: str = "") -> None:
-    """Print a word in a style, and a message after it, to standard error.
-
-    Parameters
-    ----------
-    word, style : str
-    message : str, optional
-    """
+    """Print a word in a style, and a message after it, to standard error."""
     # Soft-wrapped, so that the width of a terminal breaks no path that someone wants to copy.
     console.print(Text.assemble((word, style), ": " if message else "", message), soft_wrap=True)
 
@@ -34,7 +28,7 @@ class ReadableGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; exit with 1 after an error, with 130 after Ctrl-C."""
         try:
-            with _readable_warnings():
+            with _print_warnings():
                 return super().invoke(ctx)
         except BrokenPipeError:
             raise  # the reader, `head` for example, has had enough: typer ends quietly
@@ -47,7 +41,7 @@ class ReadableGroup(TyperGroup):
 
 
 @contextmanager
-def _readable_warnings() -> Iterator[None]:
+def _print_warnings() -> Iterator[None]:
     said: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:

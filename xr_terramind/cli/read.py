@@ -17,21 +17,7 @@ _FORMATS = {".zarr": "Zarr", ".nc": "NetCDF", ".tif": "GeoTIFF", ".tiff": "GeoTI
 
 
 def format_of(path: Path) -> str:
-    """Tell the format by the suffix.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    {"Zarr", "NetCDF", "GeoTIFF"}
-
-    Raises
-    ------
-    SourceError
-        For any other suffix.
-    """
+    """Return "Zarr", "NetCDF" or "GeoTIFF" by the suffix; raise SourceError for any other."""
     suffix = path.suffix.lower()
     if suffix in _FORMATS:
         return _FORMATS[suffix]
@@ -47,21 +33,8 @@ def format_of(path: Path) -> str:
 def open_cube(path: Path) -> xr.DataArray | xr.Dataset:
     """Open a cube lazily, in chunks that fit what is stored.
 
-    Parameters
-    ----------
-    path : Path
-        A GeoTIFF, NetCDF or Zarr.
-
-    Returns
-    -------
-    xarray.DataArray or xarray.Dataset
-
-    Raises
-    ------
-    FileNotFoundError
-        Where there is nothing at `path`.
-    SourceError
-        Where it cannot be read as what its suffix says.
+    Raises FileNotFoundError where there is nothing, SourceError where the file cannot be read as
+    what its suffix says.
     """
     kind = format_of(path)
     if not path.exists():
@@ -69,7 +42,10 @@ def open_cube(path: Path) -> xr.DataArray | xr.Dataset:
             explain(f"nothing at {str(path)!r}", f"a {kind} on this machine", "Check the path.")
         )
     try:
-        return _open_geotiff(path) if kind == "GeoTIFF" else _open_dataset(path, kind)
+        if kind == "GeoTIFF":
+            raster: Any = rioxarray.open_rasterio(path, chunks={"x": CHUNK_PX, "y": CHUNK_PX})
+            return raster
+        return _open_dataset(path, kind)
     # The libraries below have no error in common; these are how they say "not my format".
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise SourceError(
@@ -81,21 +57,17 @@ def open_cube(path: Path) -> xr.DataArray | xr.Dataset:
         ) from error
 
 
-def _open_geotiff(path: Path) -> Any:
-    return rioxarray.open_rasterio(path, chunks={"x": CHUNK_PX, "y": CHUNK_PX})
-
-
 def _open_dataset(path: Path, kind: str) -> xr.Dataset:
     how: dict[str, Any] = {"engine": "netcdf4"}
     if kind == "Zarr":  # Zarr 3 has no consolidated metadata: xarray would warn of missing ones
         how = {"engine": "zarr", "consolidated": False}
     # Opened twice: chunks that split stored ones would read these again and again.
     with xr.open_dataset(path, decode_coords="all", **how) as stored:
-        chunks = {dim: _chunk_size(stored, dim) for dim in stored.sizes}
+        chunks = {dim: _choose_chunk_size(stored, dim) for dim in stored.sizes}
     return xr.open_dataset(path, decode_coords="all", chunks=chunks, **how)
 
 
-def _chunk_size(stored: xr.Dataset, dim: Hashable) -> int:
+def _choose_chunk_size(stored: xr.Dataset, dim: Hashable) -> int:
     # A multiple of what is stored together: of pixels about CHUNK_PX, of dates as few as there are.
     together = max(
         variable.encoding.get("preferred_chunks", {}).get(dim, 1)
@@ -106,26 +78,10 @@ def _chunk_size(stored: xr.Dataset, dim: Hashable) -> int:
 
 
 def open_embedding(path: Path) -> xr.DataArray:
-    """Open an embedding that was written to a file, lazily, as floats.
+    """Open an embedding lazily, as floats with dims ``([time,] feature, y, x)``.
 
-    Parameters
-    ----------
-    path : Path
-        A Zarr store (float32 or int8), a NetCDF, or a GeoTIFF with a band a feature.
-
-    Returns
-    -------
-    xarray.DataArray
-        Dims ``([time,] feature, y, x)``, or without y and x where it is pooled.
-
-    Raises
-    ------
-    FileNotFoundError
-        Where there is nothing at `path`.
-    SourceError
-        Where it cannot be read as what its suffix says.
-    GridError
-        Where it holds no embedding.
+    A pooled one has no y and x. A GeoTIFF has one band per feature. Raises as `open_cube` does, and
+    GridError where the file holds no embedding.
     """
     stored = open_cube(path)
     if isinstance(stored, xr.Dataset) and is_quantized(stored):

@@ -32,27 +32,8 @@ def check_target(
 ) -> None:
     """Refuse a target that could not be written, before anything is computed for it.
 
-    Parameters
-    ----------
-    path : Path
-        Where the embedding is to go.
-    source : Path
-        What it is made of.
-    overwrite : bool
-        Whether `path` may be replaced.
-    resume : bool
-        Whether to go on with what stands at `path`.
-    dtype : str
-        What it is to be stored in.
-
-    Raises
-    ------
-    SourceError
-        For a suffix that says no format, or a format that takes no int8.
-    EngineError
-        For a dtype that embeddings are not stored in.
-    OSError
-        For a folder that is missing, or a target that exists.
+    Raises SourceError (no known suffix, or a format that takes no int8 or resume), EngineError (a
+    dtype that embeddings are not stored in) or OSError (no folder, or a target that exists).
     """
     format_of(path)
     check_folder(path)
@@ -84,18 +65,7 @@ def check_target(
 
 
 def check_embedding(embedding: xr.DataArray, path: Path) -> None:
-    """Refuse an embedding that its format cannot hold: a GeoTIFF is one georeferenced image.
-
-    Parameters
-    ----------
-    embedding : xarray.DataArray
-    path : Path
-
-    Raises
-    ------
-    GridError
-        For a GeoTIFF of a pooled embedding, a time series, or unevenly spaced windows.
-    """
+    """Raise GridError for an embedding that is no single image where `path` is a GeoTIFF."""
     if format_of(path) != "GeoTIFF":
         return
     if not {"y", "x"} <= set(embedding.dims):
@@ -112,7 +82,7 @@ def check_embedding(embedding: xr.DataArray, path: Path) -> None:
 
 
 def _has_even_cells(embedding: xr.DataArray) -> bool:
-    # Without a CRS no transform is stored; two cells an axis then still have a step.
+    # Without a CRS no transform is stored; two cells per axis then still have a step.
     return has_transform(embedding) or (embedding.rio.crs is None and min(embedding.rio.shape) > 1)
 
 
@@ -126,24 +96,8 @@ def write_embedding(
 ) -> None:
     """Compute an embedding block by block and write it; what was there is replaced.
 
-    Parameters
-    ----------
-    embedding : xarray.DataArray
-    path : Path
-        Its suffix says the format.
-    console : rich.console.Console
-        Where the progress bar is drawn.
-    resume : bool
-        Keep the blocks that stand in a Zarr store instead of replacing it.
-    dtype : {"float32", "int8"}
-        Of a Zarr store.
-
-    Raises
-    ------
-    GridError
-        For a GeoTIFF of what is no single georeferenced image.
-    SourceError
-        Where a block cannot be read, embedded or written.
+    `resume` keeps the blocks that stand in a Zarr store instead. The progress bar is drawn on
+    `console`. Raises SourceError where a block cannot be read, embedded or written.
     """
     check_embedding(embedding, path)
     if format_of(path) == "Zarr":
