@@ -64,7 +64,7 @@ def band_names(cube):
     return cube.assign_coords(band=cube.band.values.astype(object))
 
 
-def one_variable_a_band(cube):
+def one_variable_per_band(cube):
     return cube.drop_vars("spatial_ref").to_dataset("band").rio.write_crs(cube.rio.crs)
 
 
@@ -74,9 +74,9 @@ def sources(scene, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
     scene.assign_attrs(long_name=tuple(scene.band.values)).rio.to_raster(folder / "cube.tif")
     scene.to_netcdf(folder / "cube.nc")
-    one_variable_a_band(scene).to_netcdf(folder / "bands.nc")
+    one_variable_per_band(scene).to_netcdf(folder / "bands.nc")
     band_names(scene).to_zarr(folder / "cube.zarr", consolidated=False)
-    one_variable_a_band(scene).to_zarr(folder / "bands.zarr", consolidated=False)
+    one_variable_per_band(scene).to_zarr(folder / "bands.zarr", consolidated=False)
     return folder
 
 

@@ -19,16 +19,16 @@ from xr_terramind.options.table import OPTIONS, EmbedOptions, SettingKeywords, c
 _current: dict[str, Any] = {}
 
 
-def _set_in_environment(name: str) -> Iterator[tuple[str, str]]:
+def _find_variables(name: str) -> Iterator[tuple[str, str]]:
     suffix = OPTIONS[name].metadata["variable"]
     for prefix in ("XR_TERRAMIND_", "RS_EMBED_TERRAMIND_"):
         if suffix and os.environ.get(prefix + suffix):
             yield prefix + suffix, os.environ[prefix + suffix]
 
 
-def _from_environment(name: str) -> Any:
+def _read_environment(name: str) -> Any:
     about = OPTIONS[name].metadata
-    for variable, text in _set_in_environment(name):
+    for variable, text in _find_variables(name):
         try:
             return about["check"](name, about["read"](text))
         except (ValueError, KeyError) as error:
@@ -48,7 +48,7 @@ def setting(name: str, default: Any) -> Any:
     """
     if name in _current:  # where None may be a value
         return _current[name]
-    value = _from_environment(name)
+    value = _read_environment(name)
     return default if value is None else value
 
 
@@ -82,7 +82,7 @@ def resolve_options(**given: Any) -> EmbedOptions:
         variables = [
             f"{variable}={text!r}"
             for name in table.keys() - given.keys() - _current.keys()
-            for variable, text in _set_in_environment(name)
+            for variable, text in _find_variables(name)
         ]
         if not variables:
             raise

@@ -4,7 +4,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, Literal, TypedDict, cast, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from xr_terramind.blocks.windows import check_window
 from xr_terramind.errors import EngineError, GridError, did_you_mean, explain
@@ -28,50 +28,50 @@ Count = int | Literal["auto"]
 Check = Callable[[str, Any], Any]  # name, value -> the value as it is kept, or an error
 
 
-def _refuse(name: str, value: Any, expected: str, remedy: str) -> EngineError:
+def _make_error(name: str, value: Any, expected: str, remedy: str) -> EngineError:
     return EngineError(explain(f"{name}={value!r}", expected, remedy))
 
 
-def _one_of(kind: Any) -> Check:
+def _check_choice(kind: Any) -> Check:
     choices = list(get_args(kind))
 
     def check(name: str, value: Any) -> str:
         if isinstance(value, str) and value.lower() in choices:
             return value.lower()
         remedy = f"Choose one of them.{did_you_mean(str(value), choices)}"
-        raise _refuse(name, value, f"one of {', '.join(map(repr, choices))}", remedy)
+        raise _make_error(name, value, f"one of {', '.join(map(repr, choices))}", remedy)
 
     return check
 
 
-def _integer(name: str, value: Any) -> int:
+def _check_integer(name: str, value: Any) -> int:
     # bool is an int to Python, but never meant as a layer or a size.
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise _refuse(name, value, "an integer", "Pass a whole number.")
+        raise _make_error(name, value, "an integer", "Pass a whole number.")
     return int(value)
 
 
-def _count(name: str, value: Any) -> Count:
+def _check_count(name: str, value: Any) -> Count:
     if value == "auto":
         return "auto"
-    if _integer(name, value) < 1:
-        raise _refuse(name, value, "'auto' or an integer from 1", "Leave it at 'auto'.")
+    if _check_integer(name, value) < 1:
+        raise _make_error(name, value, "'auto' or an integer from 1", "Leave it at 'auto'.")
     return int(value)
 
 
-def _fraction(name: str, value: Any) -> float:
+def _check_fraction(name: str, value: Any) -> float:
     try:
         fraction = float(value)
     except (TypeError, ValueError):
         fraction = float("nan")
     if 0.0 <= fraction <= 1.0:
         return fraction
-    raise _refuse(name, value, "a share from 0 to 1", "0.5 keeps half-valid patches.")
+    raise _make_error(name, value, "a share from 0 to 1", "0.5 keeps half-valid patches.")
 
 
-def _clip(name: str, value: Any) -> Clip:
+def _check_clip(name: str, value: Any) -> Clip:
     if value is None or value == "auto":
-        return cast(Clip, value)
+        return value
     try:
         low, high = (float(limit) for limit in value)
     except (TypeError, ValueError):
@@ -79,21 +79,21 @@ def _clip(name: str, value: Any) -> Clip:
     if low < high:
         return low, high
     expected = "'auto', None, or a pair (low, high) with low < high"
-    raise _refuse(name, value, expected, "'auto' is (0, 10000) for Sentinel-2.")
+    raise _make_error(name, value, expected, "'auto' is (0, 10000) for Sentinel-2.")
 
 
-def _weights(name: str, value: Any) -> str:
+def _check_weights(name: str, value: Any) -> str:
     if isinstance(value, str | os.PathLike) and os.fspath(value):
         return str(os.fspath(value))
-    raise _refuse(name, value, "'pretrained', 'random' or a path", "Pass a path as str.")
+    raise _make_error(name, value, "'pretrained', 'random' or a path", "Pass a path as str.")
 
 
-def _device(name: str, value: Any) -> str:
+def _check_device(name: str, value: Any) -> str:
     text = str(value).lower()  # torch.device("cuda:0") reads "cuda:0"
     kind, _, index = text.partition(":")
     if kind in ("auto", "cpu", "cuda", "mps") and (index.isdigit() or not index):
         return text
-    raise _refuse(name, value, "'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'", "Try 'auto'.")
+    raise _make_error(name, value, "'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'", "Try 'auto'.")
 
 
 def _read_switch(text: str) -> str:
@@ -113,88 +113,47 @@ def _option(
 class EmbedOptions:
     """How a cube is embedded."""
 
-    # fmt: off - a row per option: what it may be, and below it the help
-    output: Output = _option(
-        "grid",
-        _one_of(Output),
-        'One vector per 16 x 16-pixel patch ("grid"), per window, or for the whole extent.',
-    )
-    model: Model = _option(
-        "terramind_v1_small",
-        lambda _, value: model_spec(value).key,
+    # A row per option: what it may be, and below it the help and the variable.
+    # fmt: off
+    output: Output = _option("grid", _check_choice(Output),
+        'One vector per 16 x 16-pixel patch ("grid"), per window, or for the whole extent.')
+    model: Model = _option("terramind_v1_small", lambda _, value: model_spec(value).key,
         "TerraMind encoder; list_models(), or xr-terramind models, says how large each is.",
-        variable="MODEL_KEY",
-    )
-    modality: Modality = _option(
-        "S2L2A",
-        lambda _, value: modality_of(value).name,
-        "What the bands are: Sentinel-2, Sentinel-1 or elevation.",
-        variable="MODALITY",
-    )
-    weights: str = _option(
-        "pretrained",
-        _weights,
+        variable="MODEL_KEY")
+    modality: Modality = _option("S2L2A", lambda _, value: modality_of(value).name,
+        "What the bands are: Sentinel-2, Sentinel-1 or elevation.", variable="MODALITY")
+    weights: str = _option("pretrained", _check_weights,
         '"pretrained" (from the Hugging Face hub), "random" (from a fixed seed), or the path of a '
-        ".pt or .safetensors state dict.",
-        variable="PRETRAINED",
-        read=_read_switch,
-    )
-    normalize: Normalize = _option(
-        "zscore",
-        _one_of(Normalize),
+        ".pt or .safetensors state dict.", variable="PRETRAINED", read=_read_switch)
+    normalize: Normalize = _option("zscore", _check_choice(Normalize),
         '"zscore" takes the mean and standard deviation of the model\'s pretraining, per band; '
-        '"raw" and "none" leave values as they are.',
-        variable="NORMALIZE",
-    )
-    layer: int = _option(
-        -1,
-        _integer,
+        '"raw" and "none" leave values as they are.', variable="NORMALIZE")
+    layer: int = _option(-1, _check_integer,
         "Encoder layer whose output is returned; -1 is the last, through the final norm.",
-        variable="LAYER_INDEX",
-        read=int,
-    )
-    pooling: Pooling = _option(
-        "mean", _one_of(Pooling), 'Over valid patches, where the output is "windows" or "pooled".'
-    )
-    fit: Fit = _option(
-        "windows",
-        _one_of(Fit),
-        "Windows at native resolution, or the whole extent resized to one window.",
-    )
-    window_size: int = _option(
-        PRETRAINING_PX, _integer, "Edge of a window in pixels, a multiple of 16."
-    )
-    overlap: int = _option(
-        0,
-        _integer,
+        variable="LAYER_INDEX", read=int)
+    pooling: Pooling = _option("mean", _check_choice(Pooling),
+        'Over valid patches, where the output is "windows" or "pooled".')
+    fit: Fit = _option("windows", _check_choice(Fit),
+        "Windows at native resolution, or the whole extent resized to one window.")
+    window_size: int = _option(PRETRAINING_PX, _check_integer,
+        "Edge of a window in pixels, a multiple of 16.")
+    overlap: int = _option(0, _check_integer,
         "Pixels that neighbouring windows share, a multiple of 32. Each patch comes from the "
-        "window in which it lies deepest.",
-    )
-    clip: Clip = _option(
-        "auto",
-        _clip,
+        "window in which it lies deepest.")
+    clip: Clip = _option("auto", _check_clip,
         'Range to which raw values are clipped; "auto" is 0 to 10000 for Sentinel-2, 0 to 255 for '
-        "RGB, and none for Sentinel-1 and DEM.",
-    )
-    min_valid_fraction: float = _option(
-        0.0, _fraction, "A patch with less valid area than this share (0 to 1), or none, is NaN."
-    )
-    engine: Engine = _option(
-        "auto",
-        _one_of(Engine),
+        "RGB, and none for Sentinel-1 and DEM.")
+    min_valid_fraction: float = _option(0.0, _check_fraction,
+        "A patch with less valid area than this share (0 to 1), or none, is NaN.")
+    engine: Engine = _option("auto", _check_choice(Engine),
         'What runs the encoder; "auto" is OpenVINO on a CPU where it is installed, and torch '
-        'elsewhere; "terratorch" is TerraTorch\'s own model.',
-    )
-    device: str = _option(
-        "auto", _device, '"auto" (a GPU where there is one), "cpu", "cuda", "cuda:N" or "mps".'
-    )
-    precision: Precision = _option(
-        "auto",
-        _one_of(Precision),
+        'elsewhere; "terratorch" is TerraTorch\'s own model.')
+    device: str = _option("auto", _check_device,
+        '"auto" (a GPU where there is one), "cpu", "cuda", "cuda:N" or "mps".')
+    precision: Precision = _option("auto", _check_choice(Precision),
         'Number format of the encoder; "auto" is float32 on a CPU, and on a GPU what its matrix '
-        "units are fastest in.",
-    )
-    batch_size: Count = _option("auto", _count, "Windows per forward pass of the encoder.")
+        "units are fastest in.")
+    batch_size: Count = _option("auto", _check_count, "Windows per forward pass of the encoder.")
     # fmt: on
 
     @property
@@ -205,11 +164,11 @@ class EmbedOptions:
 
 OPTIONS: dict[str, Field[Any]] = {option.name: option for option in fields(EmbedOptions)}
 # An option of the process and of no cube: only `set_options` and the environment set it.
-OPTIONS["fetch_workers"] = _option(
-    *("auto", _count, 'Requests to Earth Engine at the same time, per process; "auto" is 8.'),
-    variable="FETCH_WORKERS",
-    read=int,
-)
+# fmt: off
+OPTIONS["fetch_workers"] = _option("auto", _check_count,
+    'Requests to Earth Engine at the same time, per process; "auto" is 8.',
+    variable="FETCH_WORKERS", read=int)
+# fmt: on
 
 
 class EmbedKeywords(TypedDict, total=False):
@@ -249,7 +208,7 @@ def check_together(options: EmbedOptions) -> None:
     if not -depth <= options.layer < depth:
         expected = f"{-depth} to {depth - 1}: {options.model} has {depth} layers"
         remedy = "-1 is the last layer, through the final norm."
-        raise _refuse("layer", options.layer, expected, remedy)
+        raise _make_error("layer", options.layer, expected, remedy)
     # Refuses a modality that the model was not pretrained on.
     modality_of(options.modality).scaling(model_spec(options.model), options.normalize)
     if options.fit == "resize" and options.overlap:
