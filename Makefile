@@ -9,7 +9,7 @@ export UV_PYTHON_DOWNLOADS = never
 # Trust what the machine trusts, as pip does: company proxies have certificates of their own.
 export UV_SYSTEM_CERTS = 1
 
-.PHONY: demo check test lint docs bench bench-scale lock clean
+.PHONY: demo check test lint docs notebooks bench bench-scale lock clean
 
 demo: $(READY)
 	$(BIN)/xr-terramind demo
@@ -35,6 +35,10 @@ lint: $(READY)
 # -E reads every page, so that no warning is lost to an earlier run.
 docs: $(READY)
 	$(BIN)/sphinx-build -W --keep-going -n -E -q -b html docs docs/_build/html
+
+# Runs the notebooks as the tests do, and stores what they show.
+notebooks: $(READY)
+	$(BIN)/python -m tests.support.notebooks
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/page.py

@@ -1,15 +1,12 @@
 """Every notebook runs from top to bottom, and what is stored in it may be shown to anybody."""
 
-import os
 import re
-from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
-FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+from tests.support.notebooks import FOLDER, NOTEBOOKS, ON_EARTH_ENGINE, execute, read, settings_of
+
 MAX_BYTES = 600_000
 
 # What a run must have printed, for the notebooks where that says something.
@@ -46,11 +43,11 @@ PRINTED = {
     ),
     "large_scene.ipynb": (
         "workers: 2",
-        "embedding: {'feature': 192, 'y': 112, 'x': 112} in 9 blocks",
-        "written: 7 of 9 blocks",
+        "embedding: {'feature': 192, 'y': 84, 'x': 84} in 4 blocks",
+        "written: 2 of 4 blocks",
         "embedded: 2 blocks",
-        "written: 9 of 9 blocks",
-        "left as they were: 7 blocks",
+        "written: 4 of 4 blocks",
+        "left as they were: 2 blocks",
         "as if nothing had happened",
         "shard: (192, 42, 42)",
         "chunk: (192, 14, 14)",
@@ -59,9 +56,6 @@ PRINTED = {
     ),
 }
 
-# They run against the local Earth Engine; all others run without any.
-ON_EARTH_ENGINE = {"earth_engine.ipynb"}
-
 # Absolute folders and addresses of a machine: of any, and of this one.
 PRIVATE = re.compile(
     r"/(?:home|Users|root|tmp|var/folders)/|[A-Z]:\\Users|site-packages|127\.0\.0\.1|localhost|"
@@ -69,12 +63,6 @@ PRIVATE = re.compile(
 )
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-
-
-def read(path: Path) -> nbformat.NotebookNode:
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    return notebook
 
 
 def outputs_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -97,36 +85,18 @@ def earth_engine(path, request) -> dict[str, str]:
         return {}
     server = request.getfixturevalue("earth_engine_server")
     server.reset()
-    return {**server.environment, "EARTH_ENGINE_URL": server.url}
+    return settings_of(server)
 
 
 @each_notebook
 def test_runs_from_top_to_bottom(path, earth_engine, tmp_path):
-    notebook = read(path)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    folder, temporary = tmp_path / "run", tmp_path / "temporary"
-    folder.mkdir()
-    temporary.mkdir()
-    environment = {
-        **os.environ,
-        **earth_engine,
-        "XR_TERRAMIND_PRETRAINED": "0",
-        "IPYTHONDIR": str(tmp_path / "ipython"),  # or it keeps its history in the home
-        "TMPDIR": str(temporary),
-    }
-    client = NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-    )
-
-    client.execute(env=environment)  # raises CellExecutionError, which quotes cell and traceback
+    notebook = execute(path, tmp_path, earth_engine)
 
     assert not [out for out in outputs_of(notebook) if out.output_type == "error"]
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
     for line in PRINTED.get(path.name, ()):
         assert line in printed(notebook).splitlines()
-    left = [*folder.iterdir(), *temporary.rglob("*.zarr")]
+    left = [*(tmp_path / "run").iterdir(), *(tmp_path / "temporary").rglob("*.zarr")]
     assert not left, "a notebook leaves nothing behind"
 
 
