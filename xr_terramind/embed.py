@@ -27,11 +27,11 @@ from xr_terramind.model.specs import MODELS, model_spec
 from xr_terramind.options import (
     EmbedKeywords,
     EmbedOptions,
-    Output,
     resolve_options,
     setting,
     show_options,
 )
+from xr_terramind.options.table import Output
 from xr_terramind.result.attrs import result_attrs
 from xr_terramind.result.grid import cells_of, label, pool_grid
 

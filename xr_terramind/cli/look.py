@@ -10,6 +10,7 @@ import xarray as xr
 
 from xr_terramind.cli.read import open_embedding
 from xr_terramind.errors import GridError, SourceError, explain
+from xr_terramind.result.cells import north_up
 from xr_terramind.result.describe import describe
 from xr_terramind.storage.whole_files import check_folder
 
@@ -113,11 +114,13 @@ def _write_picture(image: xr.DataArray, target: Path) -> None:
     if target.suffix.lower() != ".png":
         image.terramind.to_cog(target)
     else:
+        # Without a CRS the first row is the top.
+        image = image if image.rio.crs is None else north_up(image)
         # Matplotlib takes a second to import.
         from matplotlib.image import imsave
 
         values = _to_rgba(image) if "rgb" in image.dims else image.transpose("y", "x").values
-        imsave(target, _enlarge(_turn_north_up(values, image)))
+        imsave(target, _enlarge(values))
     height, width = (image.sizes[dim] for dim in ("y", "x"))
     typer.echo(f"wrote {target}: {width:,} x {height:,} cells")
 
@@ -133,11 +136,3 @@ def _to_rgba(image: xr.DataArray) -> np.ndarray:
     colours = image.transpose("y", "x", "rgb").values
     seen = np.isfinite(colours).all(axis=-1, keepdims=True)
     return np.concatenate([np.where(seen, colours, 0), seen], axis=-1).astype(np.float32)
-
-
-def _turn_north_up(values: np.ndarray, image: xr.DataArray) -> np.ndarray:
-    if image.rio.crs is None:
-        return values
-    step_x, step_y = (image[dim].values[-1] - image[dim].values[0] for dim in ("x", "y"))
-    turned = tuple(axis for axis, is_turned in ((0, step_y > 0), (1, step_x < 0)) if is_turned)
-    return np.flip(values, turned)

@@ -19,8 +19,8 @@ from xr_terramind.blocks.graph import TASK_NAME
 from xr_terramind.blocks.progress import block_progress
 from xr_terramind.blocks.run import wait_for_threads
 from xr_terramind.cli.read import format_of
-from xr_terramind.errors import GridError, SourceError, TerraMindError, explain
-from xr_terramind.result.grid import has_transform
+from xr_terramind.errors import SourceError, TerraMindError, explain
+from xr_terramind.result.check import check_image
 from xr_terramind.storage.cog import to_cog
 from xr_terramind.storage.layout import stored_dtype
 from xr_terramind.storage.to_zarr import to_zarr
@@ -66,24 +66,8 @@ def check_target(
 
 def check_embedding(embedding: xr.DataArray, path: Path) -> None:
     """Raise GridError for an embedding that is no single image where `path` is a GeoTIFF."""
-    if format_of(path) != "GeoTIFF":
-        return
-    if not {"y", "x"} <= set(embedding.dims):
-        found, remedy = "an embedding pooled to one vector", "Write it to Zarr or NetCDF."
-    elif "time" in embedding.dims:
-        found = f"a time series of {embedding.sizes['time']} dates"
-        remedy = "Choose one date of the cube with cube.isel(time=0), or write to Zarr."
-    elif not _has_even_cells(embedding):
-        found = "cells that are not evenly spaced"
-        remedy = "Write them to Zarr or NetCDF, whose coordinates say where each one lies."
-    else:
-        return
-    raise GridError(explain(found, "one image (feature, y, x) for a GeoTIFF", remedy))
-
-
-def _has_even_cells(embedding: xr.DataArray) -> bool:
-    # Without a CRS no transform is stored; two cells per axis then still have a step.
-    return has_transform(embedding) or (embedding.rio.crs is None and min(embedding.rio.shape) > 1)
+    if format_of(path) == "GeoTIFF":
+        check_image(embedding)
 
 
 def write_embedding(
@@ -134,7 +118,8 @@ def _write_file(embedding: xr.DataArray, path: Path) -> None:
             # of a data set, whose embedding fits in memory.
             names = [f"feature {number}" for number in embedding["feature"].values]
             named = embedding.compute().assign_attrs(long_name=names)
-            named.rio.to_raster(unfinished, recalc_transform=True)
+            dates = set(named.dims) & {"time"}  # one at most, which has been checked
+            named.squeeze(dates).rio.to_raster(unfinished, recalc_transform=True)
 
 
 @contextmanager

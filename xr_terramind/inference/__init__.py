@@ -1,7 +1,7 @@
 """Blocks of pixels to arrays of vectors, in whatever process a block runs.
 
 `request` is what travels to a worker. `encode` gathers windows and sends them through the model in
-batches; `loaded` keeps one encoder per process, in the one thread that runs models. `device` chooses
-device, precision and batch size; `engines` are the ways to run the encoder. `estimate` says what it
-would cost.
+batches, `resize` a whole extent as one window; `loaded` keeps one engine per process, in the one
+thread that runs models. `device` chooses device, precision and batch size; `engines` are the ways
+to run the encoder. `estimate` says what it would cost.
 """

@@ -16,10 +16,11 @@ from xr_terramind.blocks.dask_tasks import Graph, make_task
 from xr_terramind.blocks.graph import TASK_NAME as BLOCK_NAME
 from xr_terramind.blocks.progress import block_progress
 from xr_terramind.blocks.run import Failure, run_blocks
-from xr_terramind.errors import GridError, SourceError, StoreError, StoreExistsError, explain
+from xr_terramind.errors import SourceError, StoreError, StoreExistsError, explain
 from xr_terramind.inference.device import Runtime, resolve_runtime
 from xr_terramind.model.specs import model_spec
 from xr_terramind.model.weights import WeightsRef, resolve_weights
+from xr_terramind.result.check import check_storable
 from xr_terramind.result.grid import with_own_transform
 from xr_terramind.result.quantize import dequantize, is_quantized, quantize
 from xr_terramind.storage.geoemb import make_geoemb_attrs
@@ -61,7 +62,7 @@ def to_zarr(
 ) -> xr.DataArray:
     """Write an embedding block by block; see `TerraMindAccessor.to_zarr`."""
     dtype = stored_dtype(dtype)
-    _check_embedding(embedding)
+    check_storable(embedding)
     place = locate_store(store, storage_options)
     group = _find_permitted_group(place, resume=resume, overwrite=overwrite)
     embedding = _resolve_open_attrs(
@@ -88,34 +89,6 @@ def _convert_to_float32(embedding: xr.DataArray) -> xr.DataArray:
 
 def _restore_floats(stored: xr.Dataset) -> xr.DataArray:
     return dequantize(stored) if is_quantized(stored) else stored["embedding"]
-
-
-def _check_embedding(embedding: xr.DataArray) -> None:
-    if "feature" not in embedding.dims or "model_key" not in embedding.attrs:
-        raise GridError(
-            explain(
-                f"an array with the dimensions {embedding.dims} and "
-                f"{'no ' * ('model_key' not in embedding.attrs)}attribute model_key",
-                "an embedding with a dimension 'feature' and the attributes that embed() gave it",
-                "Keep them with xr.set_options(keep_attrs=True), or use xarray's own to_zarr.",
-            )
-        )
-    if not isinstance(embedding, xr.DataArray) or embedding.dtype.kind != "f":
-        raise GridError(
-            explain(
-                f"a {type(embedding).__name__} that is no array of floats",
-                "an embedding as embed() made it",
-                "Of what is quantised pass .terramind.dequantize(), and dtype='int8'.",
-            )
-        )
-    if not embedding.size:
-        raise GridError(
-            explain(
-                f"an empty embedding of shape {dict(embedding.sizes)}",
-                "at least one vector",
-                "Look at the selection that left nothing.",
-            )
-        )
 
 
 def _find_permitted_group(place: StorePath, *, resume: bool, overwrite: bool) -> Any:
