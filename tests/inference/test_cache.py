@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -105,6 +106,12 @@ def _manifest(text: str | bytes):
     return lambda entry: (entry / "manifest.json").write_bytes(data)
 
 
+def _keep_manifest_alone(entry: Path) -> None:
+    for name in CONTENT:
+        (entry / name).unlink()
+    (entry / "manifest.json").write_text(json.dumps({"facts": FACTS, "files": {}}))
+
+
 DAMAGE = {
     "a file cut short": _cut("a.bin"),
     "a file emptied": lambda entry: (entry / "b.xml").write_bytes(b""),
@@ -116,6 +123,9 @@ DAMAGE = {
     "manifest empty": _manifest(""),
     "manifest not text": _manifest(b"\xff\xfe\x00"),
     "manifest of something else": _manifest("null"),
+    "manifest too deep": _manifest("[" * 100_000),
+    "nothing but a manifest": _keep_manifest_alone,
+    "a file in its place": lambda entry: (shutil.rmtree(entry), entry.write_text("")),
     "manifest of other facts": _manifest(json.dumps({"facts": {}, "files": {}})),
 }
 

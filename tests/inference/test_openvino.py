@@ -25,6 +25,7 @@ from xr_terramind.inference.device import resolve_runtime
 from xr_terramind.inference.engines import cache
 from xr_terramind.inference.engines import openvino as engine
 from xr_terramind.inference.loaded import engine_for
+from xr_terramind.model.modalities import MODALITIES
 
 TINY = "terramind_v1_tiny"
 TOLERANCE = 1e-4
@@ -201,6 +202,19 @@ def test_results_are_not_overwritten_by_the_next_batch():
     np.testing.assert_array_equal(first, kept)
     assert np.abs(first - second).max() > 0.1
     np.testing.assert_array_equal(windows, before)
+
+
+def test_a_subset_of_bands_is_the_same():
+    windows = noise("S2L2A", 32, 32)[None, [1, 2, 8]]
+    subset = MODALITIES["S2L2A"].subset(["B2", "B3", "B8A"])
+    found = []
+    for name in ("openvino", "torch"):
+        key = make_key(subset, engine=name, device="cpu", precision="float32")
+        tokens, valid = engine_for(key).encode(windows, None, make_request(key, window_px=32))
+        assert tokens.shape == (1, 2, 2, 192) and valid.all()
+        found.append(tokens)
+    assert np.abs(found[1]).max() > 0.5
+    np.testing.assert_allclose(*found, atol=TOLERANCE, rtol=0)
 
 
 # Precision and device

@@ -11,8 +11,10 @@ import xarray as xr
 
 import xr_terramind as xtm
 from tests.support.cubes import noise_image
+from tests.support.requests import make_key
 from tests.support.terratorch import TOLERANCE, build, difference, reference, save_model
 from xr_terramind.inference import loaded
+from xr_terramind.inference.loaded import engine_for
 from xr_terramind.model.encoder import TerraMindEncoder
 from xr_terramind.model.load import load_encoder
 from xr_terramind.model.modalities import MODALITIES
@@ -285,3 +287,7 @@ def test_a_subset_of_bands_is_theirs(registry, tmp_path):
         ours = load_encoder(MODELS[key], modality, locate(weights, MODELS[key]))(pixels)
     assert float(expected.abs().max()) > 0.5
     torch.testing.assert_close(ours, expected, atol=TOLERANCE, rtol=0)
+    found = make_key(modality, locate(weights, MODELS[key]), engine="terratorch", device="cpu")
+    with torch.inference_mode():
+        tokens = engine_for(found).encoder(pixels)
+    torch.testing.assert_close(tokens, expected, atol=TOLERANCE, rtol=0)

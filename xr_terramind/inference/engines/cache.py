@@ -81,7 +81,10 @@ def find_or_make(kind: str, facts: Mapping[str, str], make: Callable[[Path], Non
 def _make(entry: Path, facts: Mapping[str, str], make: Callable[[Path], None]) -> None:
     _clear_abandoned(entry.parent)
     # Something of that name which is not whole was damaged after it was made: it makes room.
-    shutil.rmtree(entry, ignore_errors=True)
+    if entry.is_dir():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        entry.unlink(missing_ok=True)
     with TemporaryDirectory(
         dir=entry.parent, prefix=f".{entry.name}-", ignore_cleanup_errors=True
     ) as workshop:
@@ -110,8 +113,9 @@ def _is_whole(entry: Path, facts: Mapping[str, str]) -> bool:
     # Sizes tell a file that is cut short or gone. Its bytes are not read: 1.2 GB for large.
     try:
         manifest = json.loads((entry / _MANIFEST).read_text())
-        return bool(manifest == {"facts": dict(facts), "files": _file_sizes(entry)})
-    except (OSError, ValueError):
+        sizes = _file_sizes(entry)
+        return bool(sizes) and bool(manifest == {"facts": dict(facts), "files": sizes})
+    except (OSError, ValueError, RecursionError):  # the last for a file that is nothing of ours
         return False  # missing or torn: it is made again
 
 
