@@ -25,7 +25,7 @@ _ZSTD = ZstdCodec(level=3, checksum=True)
 
 _WRITTEN_BY_BLOCK = ("valid_fraction",)
 
-_COORDINATE_ENCODING = {"_FillValue", "grid_mapping", "units", "calendar", "dtype"}
+_ENCODING_TO_KEEP = {"_FillValue", "grid_mapping", "units", "calendar", "dtype"}
 
 Index = tuple[int, ...]
 
@@ -103,7 +103,7 @@ def find_lattice(dataset: xr.Dataset) -> Lattice:
 def choose_encoding(variable: xr.Variable) -> dict[str, Any]:
     """Choose chunks, shards and codec of an array: a block is a shard, and is read in parts."""
     # Chunks and codecs of a file that it was read from do not belong here.
-    kept = {key: variable.encoding[key] for key in _COORDINATE_ENCODING & variable.encoding.keys()}
+    kept = {key: variable.encoding[key] for key in _ENCODING_TO_KEEP & variable.encoding.keys()}
     block = find_block_shape(variable)
     encoding = {**kept, "chunks": block, "compressors": (_ZSTD,)}
     if variable.dtype == np.int8:
