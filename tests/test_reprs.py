@@ -6,10 +6,10 @@ from html import unescape
 import pytest
 
 import xr_terramind as xtm
+from tests.support.cubes import TINY
 
 LIGHT, DARK = "#ffffff", "#111111"
 LEAST_CONTRAST = 3.0  # WCAG 2.2 for graphics and large or bold text: labels here are bold
-QUICK = {"model": "terramind_v1_tiny", "weights": "random"}
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def reports():
         "clean": xtm.sample_scene(224).terramind.check(),
         "warning": scene.terramind.check(),
         "errors": named.terramind.check(),
-        "plan": scene.terramind.plan(**QUICK),
+        "plan": scene.terramind.plan(**TINY),
     }
 
 

@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xr_terramind as xtm
+from tests.support.cubes import TINY
 from xr_terramind.blocks.graph import find_pieces, map_blocks
 from xr_terramind.blocks.plan import plan_windows
-
-QUICK = {"model": "terramind_v1_tiny", "weights": "random"}
 
 
 def patch_means(pixels, rows, cols):
@@ -76,7 +75,7 @@ def test_each_source_chunk_is_read_once_though_valid_fraction_is_asked_too():
 
     source = da.from_array(scene.values, chunks=(12, 200, 200))
     cube = scene.copy(data=source.map_blocks(read, dtype=scene.dtype, meta=source._meta))
-    cube.terramind.embed(**QUICK).compute()
+    cube.terramind.embed(**TINY).compute()
     assert len(reads) == 9 and set(reads.values()) == {1}
 
 
@@ -88,7 +87,7 @@ def test_embed_computes_nothing_on_a_lazy_cube():
     with dask.config.set(scheduler=refuse):
         for output in ("grid", "windows", "pooled"):
             for fit in ("windows", "resize"):
-                result = cube.terramind.embed(output, fit=fit, **QUICK)
+                result = cube.terramind.embed(output, fit=fit, **TINY)
                 assert result.chunks is not None
         assert cube.terramind.plan().windows == 8
 
@@ -107,13 +106,13 @@ CHUNKINGS = {
 def eager():
     scene = xtm.sample_scene(size_px=400)
     scene[:, 100:160, 90:200] = 0  # no data
-    return scene, scene.terramind.embed(**QUICK)
+    return scene, scene.terramind.embed(**TINY)
 
 
 @pytest.mark.parametrize("chunks", CHUNKINGS.values(), ids=CHUNKINGS.keys())
 def test_the_result_does_not_depend_on_chunking(eager, chunks):
     scene, expected = eager
-    result = scene.chunk(chunks).terramind.embed(**QUICK).compute()
+    result = scene.chunk(chunks).terramind.embed(**TINY).compute()
     np.testing.assert_allclose(result, expected, atol=1e-5)
     np.testing.assert_array_equal(result.valid_fraction, expected.valid_fraction)
 
@@ -121,8 +120,8 @@ def test_the_result_does_not_depend_on_chunking(eager, chunks):
 @pytest.mark.parametrize("time_chunk", [1, 2, 5])
 def test_nor_on_the_chunking_of_time(time_chunk):
     scene = xtm.sample_scene(size_px=230, time=5)
-    expected = scene.terramind.embed(**QUICK)
-    result = scene.chunk(time=time_chunk, x=120).terramind.embed(**QUICK)
+    expected = scene.terramind.embed(**TINY)
+    result = scene.chunk(time=time_chunk, x=120).terramind.embed(**TINY)
     np.testing.assert_allclose(result.compute(), expected, atol=1e-5)
     assert result.get_index("time").equals(scene.get_index("time"))
 
@@ -130,14 +129,14 @@ def test_nor_on_the_chunking_of_time(time_chunk):
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
 def test_nor_on_the_batch_size(eager, batch_size):
     scene, expected = eager
-    result = scene.terramind.embed(batch_size=batch_size, **QUICK)
+    result = scene.terramind.embed(batch_size=batch_size, **TINY)
     np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("scheduler", ["sync", "threads", "processes"])
 def test_nor_on_the_scheduler(eager, scheduler):
     scene, expected = eager
-    lazy = scene.chunk(x=200).terramind.embed(**QUICK)
+    lazy = scene.chunk(x=200).terramind.embed(**TINY)
     result = lazy.compute(scheduler=scheduler, num_workers=2)
     np.testing.assert_allclose(result, expected, atol=1e-5)
 
@@ -146,7 +145,7 @@ def test_keys_are_deterministic_and_change_with_options_and_data(eager):
     scene, _ = eager
 
     def name(cube, **options):
-        return cube.terramind.embed(**{**QUICK, **options}).data.name
+        return cube.terramind.embed(**{**TINY, **options}).data.name
 
     lazy = scene.chunk(x=200)
     assert name(lazy) == name(scene.chunk(x=200))
@@ -157,19 +156,19 @@ def test_keys_are_deterministic_and_change_with_options_and_data(eager):
 
 def test_the_graph_holds_no_model():
     cube = xtm.sample_scene(size_px=448, chunks={"x": 224})
-    graph = dict(cube.terramind.embed(**QUICK).__dask_graph__())
+    graph = dict(cube.terramind.embed(**TINY).__dask_graph__())
     assert len(pickle.dumps(graph)) < 50_000
 
 
 def test_task_names_say_what_runs():
     cube = xtm.sample_scene(size_px=448, chunks={"x": 224})
-    names = {str(key[0]) for key in cube.terramind.embed(**QUICK).__dask_graph__()}
+    names = {str(key[0]) for key in cube.terramind.embed(**TINY).__dask_graph__()}
     assert any(name.startswith("terramind-embed") for name in names)
 
 
 def test_plain_to_zarr_takes_the_chunks(tmp_path):
     cube = xtm.sample_scene(size_px=1500, chunks={"x": 500})
-    lazy = cube.terramind.embed(overlap=64, **QUICK)
+    lazy = cube.terramind.embed(overlap=64, **TINY)
     assert len(lazy.chunks[-1]) > 2
     lazy.to_zarr(
         tmp_path / "e.zarr", compute=False, consolidated=False

@@ -15,11 +15,12 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import xr_terramind as xtm
+from tests.support.cubes import TINY
 from xr_terramind.cli import commands
 from xr_terramind.cli.read import open_cube
 from xr_terramind.options import EmbedKeywords
 
-QUICK = {"model": "terramind_v1_tiny", "weights": "random", "window_size": 112, "device": "cpu"}
+QUICK = {**TINY, "window_size": 112, "device": "cpu"}
 QUICK_FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in QUICK.items()]
 FORMATS = ["cube.tif", "cube.nc", "cube.zarr", "bands.nc", "bands.zarr"]
 

@@ -13,12 +13,13 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 import xr_terramind as xtm
+from tests.support.cubes import TINY
 from xr_terramind.cli import commands
 from xr_terramind.cli.look import MIN_PICTURE_PX
 from xr_terramind.cli.read import open_embedding
 from xr_terramind.result.describe import describe
 
-QUICK = {"model": "terramind_v1_tiny", "weights": "random", "window_size": 64}
+QUICK = {**TINY, "window_size": 64}
 
 
 def run(*arguments):
@@ -219,19 +220,25 @@ def test_help_shows_an_example(command):
     assert "Example" in result.output and f"xr-terramind {command}" in said(result)
 
 
-def test_the_shell_completes_commands_and_models():
-    program = Path(sys.executable).with_name("xr-terramind")
+def completion(line: str, step: str = "complete_bash") -> dict[str, str]:
+    """What a shell sets when it asks the program to complete a line."""
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    return {"_XR_TERRAMIND_COMPLETE": step, **words}
 
-    def complete(line: str, step: str = "complete_bash") -> str:
-        completion = {
-            "_XR_TERRAMIND_COMPLETE": step,
-            "COMP_WORDS": line,
-            "COMP_CWORD": str(line.count(" ")),
-        }
-        environment = {**os.environ, **completion}
-        return subprocess.run([program], env=environment, capture_output=True, text=True).stdout
+
+def test_the_shell_completes_commands_and_models():
+    def complete(*asked: str) -> str:
+        settings = completion(*asked)
+        return CliRunner().invoke(commands.app, prog_name="xr-terramind", env=settings).output
 
     assert complete("xr-terramind sim").split() == ["similarity"]
     assert complete("xr-terramind embed --model terramind_v1_b").split() == ["terramind_v1_base"]
     assert complete("xr-terramind plan --modality S1").split() == ["S1GRD", "S1RTC"]
     assert "complete -o default -F" in complete("", "source_bash")
+
+
+def test_the_program_itself_completes():
+    program = Path(sys.executable).with_name("xr-terramind")
+    environment = {**os.environ, **completion("xr-terramind sim")}
+    done = subprocess.run([program], env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["similarity"]

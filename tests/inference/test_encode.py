@@ -10,6 +10,7 @@ import torch
 from dask.base import tokenize
 
 import xr_terramind as xtm
+from tests.support.cubes import TINY
 from tests.support.requests import make_key, make_request
 from xr_terramind.inference import loaded
 from xr_terramind.inference.device import resolve_runtime
@@ -17,8 +18,6 @@ from xr_terramind.inference.loaded import engine_for
 from xr_terramind.inference.resize import footprint_share
 from xr_terramind.model import load
 from xr_terramind.model.modalities import MODALITIES
-
-QUICK = {"model": "terramind_v1_tiny", "weights": "random"}
 
 
 @pytest.fixture
@@ -89,9 +88,9 @@ OUT_OF_MEMORY = [
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
 def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch, fresh_cache, error):
     scene = xtm.sample_scene(size_px=672)
-    expected = scene.terramind.embed(engine="torch", **QUICK)
+    expected = scene.terramind.embed(engine="torch", **TINY)
     seen = scarce_memory(monkeypatch, 2, error)
-    result = scene.terramind.embed(batch_size=8, engine="torch", **QUICK)
+    result = scene.terramind.embed(batch_size=8, engine="torch", **TINY)
     np.testing.assert_allclose(result, expected, atol=1e-5)
     # Nine in two batches, of which one is gathered while the other runs; then the smaller size is
     # remembered.
@@ -102,14 +101,14 @@ def test_too_little_memory_for_one_window_is_an_error(monkeypatch, fresh_cache):
     scene = xtm.sample_scene(size_px=448)
     scarce_memory(monkeypatch, 0, OUT_OF_MEMORY[0])
     with pytest.raises(xtm.EngineError, match="single window"):
-        scene.terramind.embed(batch_size=4, engine="torch", **QUICK)
+        scene.terramind.embed(batch_size=4, engine="torch", **TINY)
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch, fresh_cache):
     scene = xtm.sample_scene(size_px=224)
     seen = scarce_memory(monkeypatch, 0, RuntimeError("a kernel failed"))
     with pytest.raises(RuntimeError, match="a kernel failed"):
-        scene.terramind.embed(engine="torch", **QUICK)
+        scene.terramind.embed(engine="torch", **TINY)
     assert seen == [1]
 
 
@@ -119,8 +118,8 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(monkeypatch, fresh_cach
 )  # fmt: skip
 def test_every_numeric_dtype_gives_the_same(dtype):
     scene = (xtm.sample_scene(size_px=224) // 40).astype("int16")
-    expected = scene.terramind.embed(**QUICK)
-    result = scene.astype(dtype).terramind.embed(**QUICK)
+    expected = scene.terramind.embed(**TINY)
+    result = scene.astype(dtype).terramind.embed(**TINY)
     np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
@@ -128,7 +127,7 @@ def test_windows_without_a_valid_pixel_are_not_run(monkeypatch, fresh_cache):
     scene = xtm.sample_scene(size_px=672)
     scene[:, :448] = 0
     seen = scarce_memory(monkeypatch, 99, MemoryError())
-    scene.terramind.embed(batch_size=9, engine="torch", **QUICK)
+    scene.terramind.embed(batch_size=9, engine="torch", **TINY)
     assert seen == [3]
 
 
@@ -137,26 +136,26 @@ def test_pixels_are_clipped_before_normalisation():
     bright = scene.where(scene < 2000, scene * 10)
     clipped = bright.clip(0, 10000)
     np.testing.assert_array_equal(
-        bright.terramind.embed(**QUICK), clipped.terramind.embed(clip=None, **QUICK)
+        bright.terramind.embed(**TINY), clipped.terramind.embed(clip=None, **TINY)
     )
-    wide = bright.terramind.embed(clip=None, **QUICK)
-    assert float(abs(wide - clipped.terramind.embed(**QUICK)).max()) > 0.1
+    wide = bright.terramind.embed(clip=None, **TINY)
+    assert float(abs(wide - clipped.terramind.embed(**TINY)).max()) > 0.1
 
 
 def test_raw_takes_pixels_that_were_normalised_by_hand():
     scene = xtm.sample_scene(size_px=224).astype("float32")
     mean, std = (np.array(n)[:, None, None] for n in MODALITIES["S2L2A"].statistics["v1"])
     by_hand = ((scene - mean) / std).astype("float32")
-    result = by_hand.terramind.embed(normalize="raw", clip=None, **QUICK)
+    result = by_hand.terramind.embed(normalize="raw", clip=None, **TINY)
     assert result.attrs["normalization"] == "raw"
-    np.testing.assert_allclose(result, scene.terramind.embed(**QUICK), atol=1e-4)
+    np.testing.assert_allclose(result, scene.terramind.embed(**TINY), atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_half_precision_keeps_the_direction_of_every_token(precision):
     scene = xtm.sample_scene(size_px=224)
-    exact = scene.terramind.embed(**QUICK)
-    half = scene.terramind.embed(precision=precision, **QUICK)
+    exact = scene.terramind.embed(**TINY)
+    half = scene.terramind.embed(precision=precision, **TINY)
     assert half.attrs["precision"] == precision and half.dtype == np.float32
     cosine = (exact * half).sum("feature") / np.sqrt(
         (exact**2).sum("feature") * (half**2).sum("feature")

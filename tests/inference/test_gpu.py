@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import xr_terramind as xtm
+from tests.support.cubes import TINY
 from tests.support.requests import make_key
 from xr_terramind.inference.device import fastest_precision
 from xr_terramind.inference.engines.cuda import CudaStreams
@@ -18,8 +19,6 @@ from xr_terramind.inference.loaded import engine_for
 
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 on_mps = pytest.mark.skipif(not torch.backends.mps.is_available(), reason="no MPS device")
-
-QUICK = {"model": "terramind_v1_tiny", "weights": "random"}
 
 
 def cosine(a, b) -> float:
@@ -29,14 +28,14 @@ def cosine(a, b) -> float:
 
 
 def on_cpu(scene, **options):
-    return scene.terramind.embed(engine="torch", device="cpu", **QUICK, **options)
+    return scene.terramind.embed(engine="torch", device="cpu", **TINY, **options)
 
 
 @on_cuda
 @pytest.mark.parametrize("options", [{}, {"overlap": 64}, {"layer": 5}, {"window_size": 256}])
 def test_float32_on_cuda_is_the_cpus(options):
     scene = xtm.sample_scene(size_px=700)
-    found = scene.terramind.embed(device="cuda", precision="float32", **QUICK, **options)
+    found = scene.terramind.embed(device="cuda", precision="float32", **TINY, **options)
     np.testing.assert_allclose(found, on_cpu(scene, **options), atol=1e-4)
 
 
@@ -44,7 +43,7 @@ def test_float32_on_cuda_is_the_cpus(options):
 @pytest.mark.parametrize("precision", ["auto", "float16"])
 def test_half_precision_on_cuda_keeps_the_direction_of_every_token(precision):
     scene = xtm.sample_scene(size_px=672)
-    found = scene.terramind.embed(device="cuda", precision=precision, **QUICK)
+    found = scene.terramind.embed(device="cuda", precision=precision, **TINY)
     expected = fastest_precision("cuda") if precision == "auto" else precision
     assert found.attrs["precision"] == expected
     assert cosine(found, on_cpu(scene)) > 0.999
@@ -54,7 +53,7 @@ def test_half_precision_on_cuda_keeps_the_direction_of_every_token(precision):
 def test_batches_of_many_threads_on_cuda_do_not_mix():
     scene = xtm.sample_scene(size_px=1344)
     scene[:, :230, :230] = 0
-    chosen = {"device": "cuda", "precision": "float32", **QUICK}
+    chosen = {"device": "cuda", "precision": "float32", **TINY}
     expected = on_cpu(scene)
     for batch_size in (1, 3, 7):
         lazy = scene.chunk(x=300, y=500).terramind.embed(batch_size=batch_size, **chosen)
@@ -76,7 +75,7 @@ def test_arrays_go_up_and_come_back():
 @on_cuda
 def test_out_of_memory_on_cuda_halves_the_batch():
     scene = xtm.sample_scene(size_px=2240)
-    chosen = {"device": "cuda", "layer": 10, **QUICK}
+    chosen = {"device": "cuda", "layer": 10, **TINY}
     expected = scene.terramind.embed(batch_size=4, **chosen)
     torch.cuda.empty_cache()
     # A hundred windows take 135 MB raw, and twice that in float32.
@@ -95,7 +94,7 @@ def test_out_of_memory_on_cuda_halves_the_batch():
 @on_mps
 def test_mps_is_float32_and_the_cpus():
     scene = xtm.sample_scene(size_px=448).astype("uint16")
-    found = scene.terramind.embed(device="mps", **QUICK)
+    found = scene.terramind.embed(device="mps", **TINY)
     assert found.attrs["precision"] == "float32"
     np.testing.assert_allclose(found, on_cpu(scene), atol=1e-3)
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xr_terramind as xtm
+from tests.support.cubes import TINY
 from tests.support.requests import make_key
 from xr_terramind.inference import encode, loaded
 from xr_terramind.inference.device import fastest_precision, resolve_runtime
@@ -17,7 +18,7 @@ from xr_terramind.inference.engines.base import Streams, device_dtype, to_device
 from xr_terramind.inference.engines.cuda import FixedShapes, padded_size
 from xr_terramind.inference.loaded import engine_for
 
-QUICK = {"model": "terramind_v1_tiny", "weights": "random", "engine": "torch", "device": "cpu"}
+ON_TORCH = {**TINY, "engine": "torch", "device": "cpu"}
 
 
 @pytest.fixture
@@ -68,10 +69,10 @@ def test_a_device_that_enqueues_gives_the_same(monkeypatch, engine):
     """What a GPU does but for the GPU: fixed shapes, no question that would wait for an answer."""
     scene = xtm.sample_scene(size_px=608)
     scene[:, :230, :230] = 0
-    expected = scene.terramind.embed(overlap=32, **QUICK)
+    expected = scene.terramind.embed(overlap=32, **ON_TORCH)
     monkeypatch.setattr(engine.streams, "enqueues", True)
     monkeypatch.setattr(engine, "encoder", FixedShapes(engine.encoder))
-    found = scene.terramind.embed(overlap=32, batch_size=5, **QUICK)
+    found = scene.terramind.embed(overlap=32, batch_size=5, **ON_TORCH)
     assert np.isnan(found).any("feature").sum() > 0
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_array_equal(found.valid_fraction, expected.valid_fraction)
@@ -96,13 +97,13 @@ def test_the_next_batch_is_gathered_while_one_runs(monkeypatch, engine):
 
     monkeypatch.setattr(encode, "gather_windows", counted)
     monkeypatch.setattr(engine, "encoder", encode_after_the_next_is_gathered)
-    xtm.sample_scene(size_px=448)[:, :224].terramind.embed(batch_size=1, **QUICK)
+    xtm.sample_scene(size_px=448)[:, :224].terramind.embed(batch_size=1, **ON_TORCH)
     assert in_time == [True]
 
 
 def test_many_blocks_at_once_share_few_slots(engine):
     scene = xtm.sample_scene(size_px=96).chunk(x=32, y=32)
-    options = {**QUICK, "window_size": 16}
+    options = {**ON_TORCH, "window_size": 16}
     expected = scene.terramind.embed(**options).compute(scheduler="synchronous")
     found = scene.terramind.embed(**options, batch_size=1).compute(num_workers=12)
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -121,7 +122,7 @@ def test_what_fails_frees_its_slots(monkeypatch, engine, where, error):
         monkeypatch.setattr(engine, "encoder", fail)
     scene = xtm.sample_scene(size_px=448)
     with pytest.raises((error, xtm.EngineError), match="no luck"):
-        scene.terramind.embed(batch_size=1, **QUICK)
+        scene.terramind.embed(batch_size=1, **ON_TORCH)
     assert n_free(engine.slots) == Streams.n_under_way
 
 
