@@ -4,6 +4,7 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+import numpy as np
 import xarray as xr
 
 from xr_terramind.cube.geometry import PixelGrid
@@ -15,7 +16,7 @@ from xr_terramind.model.modalities import Modality
 class Cube:
     """A source cube in the order that the model takes, as `inspect_cube` arranges it."""
 
-    data: xr.DataArray  # ([time,] band, y, x), bands in the model's order and names
+    data: xr.DataArray  # (..., band, y, x), bands in the model's order and names
     modality: Modality
     names: dict[str, Hashable]  # model band -> the name that it has in the source
     assumed: bool  # the source names no bands, so that the model's order was assumed
@@ -24,9 +25,20 @@ class Cube:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Size as (time, y, x), 1 for a cube without time."""
-        sizes = self.data.sizes
-        return sizes.get("time", 1), sizes["y"], sizes["x"]
+        """Size as (image, y, x): what stands in front of the bands counts images."""
+        sizes = self.data.shape
+        return math.prod(sizes[:-3]), sizes[-2], sizes[-1]
+
+    @property
+    def image_dims(self) -> tuple[Hashable, ...]:
+        """Dimensions in front of band, y and x, such as time: each entry is an image of its own."""
+        return self.data.dims[:-3]
+
+    def image(self, number: int) -> xr.DataArray:
+        """Select one image (band, y, x); of several dimensions in front the last counts fastest."""
+        sizes = [self.data.sizes[dim] for dim in self.image_dims]
+        place = np.unravel_index(number, sizes) if sizes else ()
+        return self.data.isel({d: int(n) for d, n in zip(self.image_dims, place, strict=True)})
 
     @property
     def is_lazy(self) -> bool:

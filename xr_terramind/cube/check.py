@@ -9,7 +9,8 @@ from dask.base import compute
 
 from xr_terramind.cube.arrange import Cube, check_dtype, check_sizes
 from xr_terramind.cube.bands import arrange_bands, invalid_pixels
-from xr_terramind.cube.dims import add_band_dim, as_dataarray, nodata_values, order_dims
+from xr_terramind.cube.datasets import as_dataarray
+from xr_terramind.cube.dims import add_band_dim, drop_quality, nodata_values, order_dims
 from xr_terramind.cube.geometry import PixelGrid, pixel_grid, pixel_size_m
 from xr_terramind.cube.report import InputReport, Issue, make_warning
 from xr_terramind.cube.values import sample_values, value_facts, value_issues
@@ -46,7 +47,8 @@ def inspect_cube(
             return None
 
     def find_dims() -> xr.DataArray:
-        array = order_dims(add_band_dim(as_dataarray(obj), modality))
+        array = add_band_dim(as_dataarray(obj, modality), modality)
+        array = drop_quality(order_dims(array, modality), modality)
         check_sizes(array)
         return array
 
@@ -165,16 +167,14 @@ def _read_sample(cube: Cube, window_px: int, sample: int | None) -> np.ndarray:
     if sample is None and not cube.is_lazy:
         return sample_values(np.asarray(cube.data.values))
     n_windows = SAMPLE_WINDOWS if sample is None else max(1, int(sample))
-    # Windows on the diagonal of (time, y, x): few reads see first and last date, and two corners.
+    # Windows on the diagonal of (image, y, x): few reads see first and last image, and two corners.
     along = np.linspace(0.0, 1.0, n_windows) if n_windows > 1 else np.array([0.5])
-    n_times, height_px, width_px = cube.shape
+    n_images, height_px, width_px = cube.shape
     pieces = []
     for share in along:
         top = round(share * max(0, height_px - window_px))
         left = round(share * max(0, width_px - window_px))
-        piece = cube.data.isel(y=slice(top, top + window_px), x=slice(left, left + window_px))
-        pieces.append(
-            piece.isel(time=round(share * (n_times - 1))) if "time" in piece.dims else piece
-        )
+        image = cube.image(round(share * (n_images - 1)))
+        pieces.append(image.isel(y=slice(top, top + window_px), x=slice(left, left + window_px)))
     read = compute(*(piece.data for piece in pieces))
     return np.concatenate([sample_values(np.asarray(piece)) for piece in read], axis=-1)

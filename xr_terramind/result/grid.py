@@ -84,9 +84,9 @@ def label(
 
     Parameters
     ----------
-    features : array, shape ([time,] feature, y, x)
-        NumPy or Dask; with time where the cube has it.
-    valid : array, shape ([time,] y, x)
+    features : array, shape (..., feature, y, x)
+        NumPy or Dask; in front the dims that the cube has there.
+    valid : array, shape (..., y, x)
         Valid fraction of each cell.
     source : xarray.DataArray
         The arranged cube: its other coordinates are kept where they still apply.
@@ -98,17 +98,17 @@ def label(
         Of the result.
     """
     rows, cols = cells
-    times = ("time",) if "time" in source.dims else ()
+    image_dims = source.dims[:-3]
     result = xr.DataArray(
         features,
-        dims=(*times, "feature", "y", "x"),
+        dims=(*image_dims, "feature", "y", "x"),
         coords={
             **_keep_coords(source),
             "feature": np.arange(features.shape[-3]),
             "y": ("y", grid.y0 + grid.dy * rows.centres_px, _read_axis_attrs(source, "y")),
             "x": ("x", grid.x0 + grid.dx * cols.centres_px, _read_axis_attrs(source, "x")),
             "valid_fraction": (
-                (*times, "y", "x"),
+                (*image_dims, "y", "x"),
                 valid,
                 {"long_name": "share of valid pixels in the footprint", "units": "1"},
             ),
@@ -193,7 +193,7 @@ def _read_axis_attrs(source: xr.DataArray, dim: str) -> dict[Any, Any]:
 
 
 def pool_grid(grid: xr.DataArray, pooling: str) -> xr.DataArray:
-    """Reduce a grid ``([time,] feature, y, x)`` to one vector for the whole extent.
+    """Reduce a grid ``(..., feature, y, x)`` to one vector for the whole extent.
 
     The mean or the maximum of the cells that are not NaN, NaN where there is none;
     ``valid_fraction`` is the mean over the extent.
