@@ -26,7 +26,7 @@ from xr_terramind.model.specs import MODELS
 
 @pytest.fixture(autouse=True, scope="module")
 def _on_torch():
-    # OpenVINO would convert the encoder anew for each file; which engine it is does not matter here.
+    # OpenVINO would convert the encoder anew for each file; here it is the file that matters.
     with xtm.set_options(engine="torch"):
         yield
 
