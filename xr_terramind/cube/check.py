@@ -1,28 +1,26 @@
 """Check a source cube: the cheap things at once, the values on a sample."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import TypeVar
 
 import numpy as np
 import xarray as xr
 from dask.base import compute
+from rioxarray.exceptions import MissingSpatialDimensionError
 
 from xr_terramind.cube.arrange import Cube, check_dtype, check_sizes
 from xr_terramind.cube.bands import arrange_bands, invalid_pixels
-from xr_terramind.cube.dims import add_band_dim, as_dataarray, nodata_values, order_dims
+from xr_terramind.cube.dims import _find_role, add_band_dim, as_dataarray, nodata_values, order_dims
 from xr_terramind.cube.geometry import PixelGrid, pixel_grid, pixel_size_m
+from xr_terramind.cube.place import place_issues
 from xr_terramind.cube.report import InputReport, Issue, make_warning
+from xr_terramind.cube.transforms import Caller
 from xr_terramind.cube.values import sample_values, value_facts, value_issues
 from xr_terramind.errors import TerraMindError
 from xr_terramind.model.modalities import Modality
 
-PIXEL_SIZE_M = 10.0
-"""Ground sampling distance of the images that TerraMind was pretrained on."""
-
 SAMPLE_WINDOWS = 4
 """Windows that `check` reads of a lazy cube where the caller names no number."""
-
-_PIXEL_SIZE_TOLERANCE = 0.1
 
 T = TypeVar("T")
 
@@ -57,12 +55,13 @@ def inspect_cube(
     facts |= _array_facts(array)
     attempt("dtype", lambda: check_dtype(array))
     arranged = attempt("bands", lambda: arrange_bands(array, modality))
-    grid = attempt("grid", lambda: pixel_grid(array))
+    caller = _describe_caller(obj)
+    grid = attempt("grid", lambda: pixel_grid(array, caller))
     if arranged is not None:
         facts["bands"] = ", ".join(f"{band}={name}" for band, name in arranged[1].items())
     if grid is not None:
         facts |= _grid_facts(grid, array)
-        issues += _grid_issues(grid, array)
+        issues += place_issues(array, grid, caller)
     if fit == "windows":
         issues += _extent_issues(array, window_px)
     if arranged is not None and arranged[2]:
@@ -97,32 +96,44 @@ def check_cube(
     return InputReport(tuple(sorted(issues, key=lambda issue: issue.severity)), facts)
 
 
-def _grid_issues(grid: PixelGrid, array: xr.DataArray) -> Iterator[Issue]:
-    size = pixel_size_m(grid, (array.sizes["y"], array.sizes["x"]))
-    if grid.crs is None:
-        yield make_warning(
-            "no-crs",
-            "no CRS",
-            "an EPSG code, so that the embedding knows where it lies",
-            f"{_crs_remedy(array)} x and y are kept all the same.",
-        )
-    elif size and any(abs(edge / PIXEL_SIZE_M - 1) > _PIXEL_SIZE_TOLERANCE for edge in size):
-        yield make_warning(
-            "pixel-size",
-            f"pixels of {size[0]:.4g} x {size[1]:.4g} m on the ground",
-            f"{PIXEL_SIZE_M:g} m, as TerraMind was trained on",
-            "Resample with cube.rio.reproject(cube.rio.estimate_utm_crs(), resolution=10).",
-        )
+def _describe_caller(obj: xr.DataArray | xr.Dataset) -> Caller:
+    """Find out how remedies have to write the caller's cube, so that rioxarray takes it."""
+    variables = list(obj.data_vars.values()) if isinstance(obj, xr.Dataset) else [obj]
+    images = [one for one in variables if {_find_role(dim) for dim in one.dims} >= {"y", "x"}]
+    roles = {_find_role(dim): dim for one in images for dim in one.dims}
+    y, x = roles.get("y", "y"), roles.get("x", "x")
+    named = "cube"
+    if not _knows_dims(obj, x, y):
+        named += f".rename({ {x: 'x', y: 'y'} })"
+        x_ready, y_ready = "x", "y"
+    else:
+        x_ready, y_ready = str(x), str(y)
+    ready = named
+    if isinstance(obj, xr.Dataset):
+        ready += _set_grid_mapping(obj)
+        if len(images) == 1 and images[0].ndim > 3:
+            ready += f"[{images[0].name!r}]"
+    if any(one.dims[-2:] != (y, x) for one in images):
+        ready += f".transpose(..., {y_ready!r}, {x_ready!r})"
+    if len(images) == 1 and images[0].ndim > 3 and "band" in roles:
+        ready += f".to_dataset({roles['band']!r})"
+    keeps = isinstance(obj, xr.Dataset) and any("transform" in one.attrs for one in images)
+    return Caller(str(x), str(y), named, ready, keeps)
 
 
-def _crs_remedy(array: xr.DataArray) -> str:
-    name = array.encoding.get("grid_mapping", array.attrs.get("grid_mapping"))
-    if name is None or name in array.coords:
-        return "Write it with cube.rio.write_crs('EPSG:...');"
-    return (
-        "Write it with cube.rio.write_crs('EPSG:...'), or open the file with decode_coords='all', "
-        f"which brings its variable {name!r} along;"
-    )
+def _knows_dims(obj: xr.DataArray | xr.Dataset, x: Hashable, y: Hashable) -> bool:
+    try:
+        return (obj.rio.x_dim, obj.rio.y_dim) == (x, y)
+    except MissingSpatialDimensionError:
+        return False
+
+
+def _set_grid_mapping(dataset: xr.Dataset) -> str:
+    # A file read without decode_coords="all" has its CRS among the data variables.
+    for name, variable in dataset.data_vars.items():
+        if "spatial_ref" in variable.attrs or "crs_wkt" in variable.attrs:
+            return f".set_coords({name!r}).rio.write_grid_mapping({name!r})"
+    return ""
 
 
 def _extent_issues(array: xr.DataArray, window_px: int) -> Iterator[Issue]:
@@ -152,10 +163,11 @@ def _array_facts(array: xr.DataArray) -> dict[str, str]:
 
 
 def _grid_facts(grid: PixelGrid, array: xr.DataArray) -> dict[str, str]:
-    north = "south" if grid.flip_y else "north"
     facts = {"crs": "none" if grid.crs is None else str(grid.crs.to_string())[:60]}
     size = pixel_size_m(grid, (array.sizes["y"], array.sizes["x"]))
-    facts["pixel"] = f"{abs(grid.dx):.6g} x {abs(grid.dy):.6g} in the CRS, {north} up" + (
+    up = "south up" if grid.flip_y else "north up" if grid.north else "the first row is the top"
+    where = "in the CRS" if grid.is_located else "of an image without a place"
+    facts["pixel"] = f"{abs(grid.dx):.6g} x {abs(grid.dy):.6g} {where}, {up}" + (
         f"; {size[0]:.4g} x {size[1]:.4g} m on the ground" if size else ""
     )
     return facts

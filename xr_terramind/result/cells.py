@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from xr_terramind.cube.geometry import read_transform
+from xr_terramind.cube.transforms import read_transform
 from xr_terramind.errors import GridError, explain
 
 CELL_SIZE = "cell_size"

@@ -10,7 +10,8 @@ from affine import Affine
 
 from xr_terramind.blocks.plan import Plan
 from xr_terramind.blocks.windows import Axis
-from xr_terramind.cube.geometry import PixelGrid, read_transform
+from xr_terramind.cube.geometry import PixelGrid
+from xr_terramind.cube.transforms import read_transform
 from xr_terramind.model.specs import PATCH_PX
 from xr_terramind.result.cells import CELL_SIZE, EVEN, is_even
 
