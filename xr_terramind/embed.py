@@ -1,5 +1,6 @@
 """The recipes, read this first: check and arrange a cube, plan windows, encode, label."""
 
+import math
 from collections.abc import Hashable
 from functools import partial
 from pathlib import Path
@@ -128,7 +129,8 @@ def check(
     cube : xarray.DataArray or xarray.Dataset
         As for `embed`.
     sample : int, optional
-        Windows to read for the values; of a lazy cube 4 by default.
+        Windows to read for the values; of a lazy cube 4 by default, and of a series one more on
+        each of 24 dates.
     modality : str, optional
         ``"S2L2A"`` where no option says otherwise.
 
@@ -214,13 +216,18 @@ def _encode(
     function = partial(check_and_encode, encode=encode, request=request)
     if cube.is_lazy:
         source = cube.data.data
-        marked = partial(function, cube_name=source.name)
+        is_one_block = math.prod(len(sizes) for sizes in layout.block_sizes) == 1
+        dates = tuple(cube.date_labels) if is_one_block else None
+        marked = partial(function, cube_name=source.name, dates=dates)
         return map_blocks(source, layout, marked, n_features=n_features, name=TASK_NAME)
     pixels = np.asarray(cube.data.values)
     dated = "time" in cube.data.dims
     # In memory there is one block, and the graph would only be in the way.
     encoded = function(
-        pixels if dated else pixels[None], layout.row_blocks[0], layout.col_blocks[0]
+        pixels if dated else pixels[None],
+        layout.row_blocks[0],
+        layout.col_blocks[0],
+        dates=cube.date_labels,
     )
     features, valid = encoded[:, :n_features], encoded[:, n_features]
     return (features, valid) if dated else (features[0], valid[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import xarray as xr
 
 from xr_terramind.cube.geometry import PixelGrid
+from xr_terramind.cube.values.images import NOTHING_TOLD, Told, date_labels
 from xr_terramind.errors import GridError, ValueRangeError, explain
 from xr_terramind.model.modalities import Modality
 
@@ -21,12 +22,19 @@ class Cube:
     assumed: bool  # the source names no bands, so that the model's order was assumed
     grid: PixelGrid
     nodata: tuple[float, ...]  # raw values for no data; NaN and infinity always stand for it
+    told: Told = NOTHING_TOLD  # what the attrs say of unit and scale
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Size as (time, y, x), 1 for a cube without time."""
         sizes = self.data.sizes
         return sizes.get("time", 1), sizes["y"], sizes["x"]
+
+    @property
+    def date_labels(self) -> list[str]:
+        """The dates as words, or the numbers of images that have none."""
+        times = self.data.coords.get("time")
+        return date_labels(None if times is None else times.values, self.shape[0])
 
     @property
     def is_lazy(self) -> bool:

@@ -9,18 +9,28 @@ from dask.base import compute
 from rioxarray.exceptions import MissingSpatialDimensionError
 
 from xr_terramind.cube.arrange import Cube, check_dtype, check_sizes
-from xr_terramind.cube.bands import arrange_bands, invalid_pixels
+from xr_terramind.cube.bands import arrange_bands
 from xr_terramind.cube.dims import _find_role, add_band_dim, as_dataarray, nodata_values, order_dims
 from xr_terramind.cube.geometry import PixelGrid, pixel_grid, pixel_size_m
 from xr_terramind.cube.place import place_issues
 from xr_terramind.cube.report import InputReport, Issue, make_warning
 from xr_terramind.cube.transforms import Caller
-from xr_terramind.cube.values import sample_values, value_facts, value_issues
+from xr_terramind.cube.values.images import (
+    Image,
+    cut_images,
+    read_told,
+    sample_values,
+    value_facts,
+)
+from xr_terramind.cube.values.judge import no_valid_pixel_issue, value_issues
 from xr_terramind.errors import TerraMindError
 from xr_terramind.model.modalities import Modality
 
 SAMPLE_WINDOWS = 4
 """Windows that `check` reads of a lazy cube where the caller names no number."""
+
+SAMPLE_DATES = 24
+"""Dates of a lazy series that it reads one more window of, the same one of each."""
 
 T = TypeVar("T")
 
@@ -70,7 +80,8 @@ def inspect_cube(
     if not report.ok or arranged is None or grid is None:
         return report, None
     data, names, assumed = arranged
-    return report, Cube(data, modality, names, assumed, grid, nodata_values(array))
+    told = read_told(data.attrs)
+    return report, Cube(data, modality, names, assumed, grid, nodata_values(array), told)
 
 
 def check_cube(
@@ -83,16 +94,17 @@ def check_cube(
 ) -> InputReport:
     """Check a cube, and the values of a sample of its windows.
 
-    `sample` windows are read, spread over the cube; by default 4 of a lazy cube, and of a cube in
-    memory every value up to a stride.
+    `sample` windows are read, spread over the cube; by default 4 of a lazy cube and one per date
+    of 24 dates, and of a cube in memory every value up to a stride.
     """
     report, cube = inspect_cube(obj, modality, window_px=window_px, fit=fit)
     if cube is None:
         return report
-    values = _read_sample(cube, window_px, sample)
-    invalid = invalid_pixels(values, cube.nodata, modality)
-    issues = [*report.issues, *value_issues(values, invalid, modality)]
-    facts = {**report.facts, **value_facts(values, invalid)}
+    images = _read_images(cube, window_px, sample)
+    issues = [*report.issues, *value_issues(images, modality, cube.told, cube.nodata)]
+    if not any(image.pixels.size for image in images):
+        issues.append(no_valid_pixel_issue())
+    facts = {**report.facts, **value_facts(images)}
     return InputReport(tuple(sorted(issues, key=lambda issue: issue.severity)), facts)
 
 
@@ -173,20 +185,40 @@ def _grid_facts(grid: PixelGrid, array: xr.DataArray) -> dict[str, str]:
     return facts
 
 
-def _read_sample(cube: Cube, window_px: int, sample: int | None) -> np.ndarray:
+def _read_images(cube: Cube, window_px: int, sample: int | None) -> list[Image]:
+    labels = cube.date_labels
     if sample is None and not cube.is_lazy:
-        return sample_values(np.asarray(cube.data.values))
+        values = sample_values(np.asarray(cube.data.values))
+        return cut_images(values, cube.nodata, cube.modality, labels)
+    pieces = {}  # (date, row, column) of a window -> its pixels
+    for date, top, left in _sample_places(cube, window_px, sample):
+        piece = cube.data.isel(y=slice(top, top + window_px), x=slice(left, left + window_px))
+        pieces[date, top, left] = piece.isel(time=date) if "time" in piece.dims else piece
+    read = compute(*(piece.data for piece in pieces.values()))
+    by_date: dict[int, list[np.ndarray]] = {}
+    for (date, *_), piece in zip(pieces, read, strict=True):
+        by_date.setdefault(date, []).append(sample_values(np.asarray(piece)))
+    return [
+        image
+        for date in sorted(by_date)
+        for image in cut_images(
+            np.concatenate(by_date[date], axis=-1), cube.nodata, cube.modality, [labels[date]]
+        )
+    ]
+
+
+def _sample_places(cube: Cube, window_px: int, sample: int | None) -> list[tuple[int, int, int]]:
     n_windows = SAMPLE_WINDOWS if sample is None else max(1, int(sample))
     # Windows on the diagonal of (time, y, x): few reads see first and last date, and two corners.
     along = np.linspace(0.0, 1.0, n_windows) if n_windows > 1 else np.array([0.5])
     n_times, height_px, width_px = cube.shape
-    pieces = []
-    for share in along:
-        top = round(share * max(0, height_px - window_px))
-        left = round(share * max(0, width_px - window_px))
-        piece = cube.data.isel(y=slice(top, top + window_px), x=slice(left, left + window_px))
-        pieces.append(
-            piece.isel(time=round(share * (n_times - 1))) if "time" in piece.dims else piece
-        )
-    read = compute(*(piece.data for piece in pieces))
-    return np.concatenate([sample_values(np.asarray(piece)) for piece in read], axis=-1)
+    free = max(0, height_px - window_px), max(0, width_px - window_px)
+    places = [
+        (round(share * (n_times - 1)), round(share * free[0]), round(share * free[1]))
+        for share in along
+    ]
+    if sample is None and n_times > 1:
+        # The same ground on many dates tells which of them differ.
+        dates = np.linspace(0, n_times - 1, min(n_times, SAMPLE_DATES)).round().astype(int)
+        places += [(int(date), free[0] // 2, free[1] // 2) for date in dates]
+    return places
