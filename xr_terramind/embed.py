@@ -1,6 +1,5 @@
 """The recipes, read this first: check and arrange a cube, plan windows, encode, label."""
 
-import math
 from collections.abc import Hashable
 from functools import partial
 from pathlib import Path
@@ -129,8 +128,7 @@ def check(
     cube : xarray.DataArray or xarray.Dataset
         As for `embed`.
     sample : int, optional
-        Windows to read for the values; of a lazy cube 4 by default, and of a series one more on
-        each of 24 dates.
+        Windows to read for the values; of a lazy cube 4 by default, of a series one per date, too.
     modality : str, optional
         ``"S2L2A"`` where no option says otherwise.
 
@@ -213,21 +211,18 @@ def _encode(
     # -> features ([time,] feature, y, x) and valid fraction ([time,] y, x), in NumPy or Dask
     n_features = request.key.spec.dim
     encode = encode_resized if options.fit == "resize" else encode_block
-    function = partial(check_and_encode, encode=encode, request=request)
+    # Only a block that is the whole cube knows its dates, and may miss valid pixels.
+    dates = cube.date_labels if layout.n_blocks == 1 else None
+    function = partial(check_and_encode, encode=encode, request=request, dates=dates)
     if cube.is_lazy:
         source = cube.data.data
-        is_one_block = math.prod(len(sizes) for sizes in layout.block_sizes) == 1
-        dates = tuple(cube.date_labels) if is_one_block else None
-        marked = partial(function, cube_name=source.name, dates=dates)
+        marked = partial(function, cube_name=source.name)
         return map_blocks(source, layout, marked, n_features=n_features, name=TASK_NAME)
     pixels = np.asarray(cube.data.values)
     dated = "time" in cube.data.dims
     # In memory there is one block, and the graph would only be in the way.
     encoded = function(
-        pixels if dated else pixels[None],
-        layout.row_blocks[0],
-        layout.col_blocks[0],
-        dates=cube.date_labels,
+        pixels if dated else pixels[None], layout.row_blocks[0], layout.col_blocks[0]
     )
     features, valid = encoded[:, :n_features], encoded[:, n_features]
     return (features, valid) if dated else (features[0], valid[0])

@@ -31,7 +31,7 @@ class Cube:
         return sizes.get("time", 1), sizes["y"], sizes["x"]
 
     @property
-    def date_labels(self) -> list[str]:
+    def date_labels(self) -> tuple[str, ...]:
         """The dates as words, or the numbers of images that have none."""
         times = self.data.coords.get("time")
         return date_labels(None if times is None else times.values, self.shape[0])

@@ -161,13 +161,13 @@ def cut_images(
     return images
 
 
-def date_labels(times: np.ndarray | None, n_images: int) -> list[str]:
+def date_labels(times: np.ndarray | None, n_images: int) -> tuple[str, ...]:
     """Name images by their dates, or by their positions where there are none."""
     if times is None or np.ndim(times) != 1:
-        return [""] if n_images == 1 else [f"number {n}" for n in range(n_images)]
+        return ("",) if n_images == 1 else tuple(f"number {n}" for n in range(n_images))
     if np.asarray(times).dtype.kind == "M":
-        return [str(day) for day in np.datetime_as_string(times, unit="D")]
-    return [str(time)[:10] for time in times]
+        return tuple(str(day) for day in np.datetime_as_string(times, unit="D"))
+    return tuple(str(time)[:10] for time in times)
 
 
 def value_facts(images: Sequence[Image]) -> dict[str, str]:

@@ -36,7 +36,7 @@ def value_issues(
         kept = (*nodata, *undeclared)
         issues += _unit_issues(rest, modality, told, kept)
         if modality.clip is not None and not any(issue.severity == "error" for issue in issues):
-            issues += range_issues(pool(_without_outside(seen, undeclared, modality)), modality)
+            issues += range_issues(pool(seen), modality)
     return issues
 
 
@@ -48,16 +48,6 @@ def no_valid_pixel_issue(where: str = "in the sample") -> Issue:
         "pixels that are neither NaN nor nodata (nor 0 in all bands of Sentinel-2)",
         "Look at the area, the dates and the nodata value; every vector would be NaN.",
     )
-
-
-def _without_outside(
-    images: Sequence[Image], undeclared: dict[float, float], modality: Modality
-) -> list[Image]:
-    # What no sensor measures is nodata for sure; other values count as out of range, too.
-    _, high = modality.clip or (0.0, 0.0)
-    sure = [value for value in undeclared if not -0.2 * high <= value <= 3 * high]
-    left = [image.without(sure) for image in images]
-    return [image for image in left if image.pixels.size] or list(images)
 
 
 def _unit_issues(

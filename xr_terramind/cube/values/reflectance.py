@@ -129,5 +129,5 @@ def range_issues(whole: Image, modality: Modality) -> Iterator[Issue]:
                 f"{share:.1%} of the valid values {words} (they go from {whole.ordered[0]:.5g} "
                 f"to {whole.ordered[-1]:.5g})",
                 f"{modality.unit}, {low:g} to {high:g}",
-                "Look at scale and offset of the source; values outside are clipped.",
+                "Look at scale, offset and nodata of the source; values outside are clipped.",
             )
