@@ -1,6 +1,7 @@
 """The recipes, read this first: check and arrange a cube, plan windows, encode, label."""
 
 from collections.abc import Hashable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -33,7 +34,7 @@ from xr_terramind.options import (
     show_options,
 )
 from xr_terramind.options.table import Output
-from xr_terramind.result.attrs import result_attrs
+from xr_terramind.result.attrs import find_lost, result_attrs
 from xr_terramind.result.grid import cells_of, label, pool_grid
 
 
@@ -129,7 +130,7 @@ def check(
     cube : xarray.DataArray or xarray.Dataset
         As for `embed`.
     sample : int, optional
-        Windows to read for the values; of a lazy cube 4 by default.
+        Windows to read for the values; of a lazy cube 4 by default, of a series one per date, too.
     modality : str, optional
         ``"S2L2A"`` where no option says otherwise.
 
@@ -139,13 +140,13 @@ def check(
         With ``.ok``, ``.issues`` and ``.raise_for_errors()``.
     """
     options = resolve_options(**({"modality": modality} if modality else {}))
-    return check_cube(
-        cube,
-        modality_of(options.modality),
-        window_px=options.window_size,
-        fit=options.fit,
-        sample=sample,
-    )
+    how: Any = {"window_px": options.window_size, "fit": options.fit}
+    wanted = modality_of(options.modality)
+    _, arranged = inspect_cube(cube, wanted, **how)
+    report = check_cube(cube, wanted, sample=sample, **how)
+    if arranged is None:
+        return report
+    return replace(report, issues=(*report.issues, *find_lost(cube, arranged.data)))
 
 
 def arrange(cube: xr.DataArray | xr.Dataset, modality: str | None = None) -> xr.DataArray:
@@ -190,9 +191,9 @@ def _arrange(cube: xr.DataArray | xr.Dataset, options: EmbedOptions, *, tell: bo
         cube, modality_of(options.modality), window_px=options.window_size, fit=options.fit
     )
     report.raise_for_errors()
-    for issue in report.warnings if tell else ():
-        warn(issue.message)
     assert arranged is not None  # a report without errors comes with a cube
+    for issue in (*report.warnings, *find_lost(cube, arranged.data)) if tell else ():
+        warn(issue.message)
     return arranged
 
 
@@ -213,7 +214,9 @@ def _encode(
     # stand the cube's own dims.
     n_features = request.key.spec.dim
     encode = encode_resized if options.fit == "resize" else encode_block
-    function = partial(check_and_encode, encode=encode, request=request)
+    # Only a block that is the whole cube knows its dates, and may miss valid pixels.
+    dates = cube.image_names if layout.n_blocks == 1 else None
+    function = partial(check_and_encode, encode=encode, request=request, dates=dates)
     if cube.is_lazy:
         source = cube.data.data
         marked = partial(function, cube_name=source.name)

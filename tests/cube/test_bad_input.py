@@ -10,7 +10,7 @@ from affine import Affine
 import xr_terramind as xtm
 from tests.support.cubes import BANDS, QUICK, embed, radar, scene, sealed
 
-ROTATED = Affine.translation(399_960, 5_000_000) @ Affine.rotation(10) @ Affine.scale(10, -10)
+ROTATED = Affine(9.848, 1.736, 399_960, 1.736, -9.848, 5_000_000)  # 10 m, turned by 10 degrees
 
 
 def spaced(values: np.ndarray) -> xr.DataArray:

@@ -3,5 +3,5 @@
 `dims` finds band, y, x and time among the dimensions, `bands` matches the many names that bands
 have, `geometry` finds where the pixels lie. `check` puts the three together and collects all that
 is wrong: the outcome is a `Cube` (`arrange`) with the bands in the model's order, and a report
-(`report`, as text and as HTML). `values` judges raw pixels by the unit of the training data.
+(`report`, as text and as HTML). `values/` judges raw pixels by the unit of the training data.
 """

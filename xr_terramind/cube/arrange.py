@@ -5,9 +5,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xr_terramind.cube.geometry import PixelGrid
+from xr_terramind.cube.values.images import NOTHING_TOLD, ImageName, Told, name_images
 from xr_terramind.errors import GridError, ValueRangeError, explain
 from xr_terramind.model.modalities import Modality
 
@@ -22,6 +24,7 @@ class Cube:
     assumed: bool  # the source names no bands, so that the model's order was assumed
     grid: PixelGrid
     nodata: tuple[float, ...]  # raw values for no data; NaN and infinity always stand for it
+    told: Told = NOTHING_TOLD  # what the attrs say of unit and scale
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -39,6 +42,21 @@ class Cube:
         sizes = [self.data.sizes[dim] for dim in self.image_dims]
         place = np.unravel_index(number, sizes) if sizes else ()
         return self.data.isel({d: int(n) for d, n in zip(self.image_dims, place, strict=True)})
+
+    @property
+    def image_names(self) -> tuple[ImageName, ...]:
+        """What messages call the images: the dates of a series, or their place in the cube."""
+        if not self.image_dims and "time" in self.data.coords:
+            return name_images({"time": (1, np.atleast_1d(self.data.coords["time"].values))})
+        return name_images({dim: self._read_labels(dim) for dim in self.image_dims})
+
+    def _read_labels(self, dim: Hashable) -> tuple[int, np.ndarray | None]:
+        # An index, so that a time with a zone is read as UTC; of (sample, time) a coordinate time
+        # may have both dimensions, and so labels neither.
+        index = self.data.indexes.get(dim)
+        if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
+            index = index.tz_convert(None)
+        return self.data.sizes[dim], None if index is None else np.asarray(index)
 
     @property
     def is_lazy(self) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xr_terramind.errors import BandError, explain
-from xr_terramind.model.modalities import Modality, band_labels
+from xr_terramind.model.modalities import MODALITIES, Modality, band_labels
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -151,6 +151,15 @@ def band_names(array: "xr.DataArray") -> list[str] | None:
     return None
 
 
+def _modality_remedy(n_bands: int) -> str:
+    fitting = [name for name, other in MODALITIES.items() if len(other.bands) == n_bands]
+    if not fitting:
+        return "choose another modality."
+    options = " or ".join(f"modality={name!r}" for name in fitting)
+    bands = ", ".join(MODALITIES[fitting[0]].bands)
+    return f"if they are {bands}, in this order, choose {options}."
+
+
 def arrange_bands(
     array: "xr.DataArray", modality: Modality, *, pick: bool = False
 ) -> "tuple[xr.DataArray, dict[str, Hashable], bool]":
@@ -179,7 +188,8 @@ def arrange_bands(
                 explain(
                     f"{n_bands} bands without names",
                     f"the {len(modality.bands)} of {modality.name}: {', '.join(modality.bands)}",
-                    "Name them with cube.assign_coords(band=[...]), or choose another modality.",
+                    "Name them with cube.assign_coords(band=[...]), or "
+                    + _modality_remedy(n_bands),
                 )
             )
         order, names = list(range(n_bands)), list(modality.bands)

@@ -5,16 +5,16 @@ Raw integers go to the device as they are; clipping, normalisation and cutting h
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xr_terramind.blocks.windows import AxisBlock, Span
-from xr_terramind.cube.bands import invalid_pixels
 from xr_terramind.cube.report import InputReport
-from xr_terramind.cube.values import sample_values, value_issues
+from xr_terramind.cube.values.images import ImageName, cut_images, sample_values
+from xr_terramind.cube.values.judge import no_valid_pixel_issue, value_issues
 from xr_terramind.errors import warn
 from xr_terramind.inference.engines.base import Engine, Waiting, device_dtype
 from xr_terramind.inference.loaded import engine_for, in_model_thread, to_model_thread
@@ -197,11 +197,12 @@ def check_and_encode(
     encode: Any,
     request: EncodeRequest,
     cube_name: str = "",
+    dates: Sequence[ImageName] | None = None,
 ) -> np.ndarray:
     """Look at a block's values before encoding it, so that a wrong unit fails at the first block.
 
     `encode` is ``encode_block`` or ``encode_resized``; `cube_name` serves to give the same warning
-    once per cube and process.
+    once per cube and process; `dates` name the block's images, where the block is all of the cube.
 
     Raises
     ------
@@ -210,17 +211,21 @@ def check_and_encode(
     """
     for source in request.inputs:
         if not source.scaling.is_identity:  # who scales pixels by hand needs no unit checked
-            _check_values(pixels, source, cube_name)
+            _check_values(pixels, source, cube_name, dates)
     return encode(pixels, rows, cols, request)
 
 
 _warned: set[tuple[str, str]] = set()
 
 
-def _check_values(pixels: np.ndarray, source: Input, cube_name: str) -> None:
-    values = sample_values(pixels)
-    invalid = invalid_pixels(values, source.nodata, source.modality)
-    issues = value_issues(values, invalid, source.modality)
+def _check_values(
+    pixels: np.ndarray, source: Input, cube_name: str, dates: Sequence[ImageName] | None
+) -> None:
+    images = cut_images(sample_values(pixels), source.nodata, source.modality, dates or ())
+    issues = value_issues(images, source.modality, source.told, source.nodata)
+    # A block without a valid pixel is common; a cube without one is not.
+    if dates is not None and not any(image.pixels.size for image in images):
+        issues.append(no_valid_pixel_issue())
     report = InputReport(tuple(issues), {})
     report.raise_for_errors()
     for issue in report.warnings:

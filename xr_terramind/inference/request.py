@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from xr_terramind.blocks.plan import Plan, plan_resize, plan_windows
+from xr_terramind.cube.values.images import NOTHING_TOLD, Told
 from xr_terramind.inference.device import Runtime, resolve_runtime
 from xr_terramind.model.load import verify_weights
 from xr_terramind.model.modalities import Modality, Scaling
@@ -42,13 +43,15 @@ class EncoderKey:
 class Input:
     """One image that enters the encoder: what its bands are, and how to read its raw values.
 
-    `clip` is the range that values are clipped to; `nodata` the values that stand for no data.
+    `clip` is the range that values are clipped to; `nodata` the values that stand for no data;
+    `told` what the cube's attrs say of its values.
     """
 
     modality: Modality
     scaling: Scaling
     clip: tuple[float, float] | None = None
     nodata: tuple[float, ...] = ()
+    told: Told = NOTHING_TOLD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,13 @@ def make_request(cube: "Cube", options: "EmbedOptions") -> EncodeRequest:
             precision=runtime.precision,
         ),
         inputs=(
-            Input(modality=modality, scaling=scaling, clip=options.clip_range, nodata=cube.nodata),
+            Input(
+                modality=modality,
+                scaling=scaling,
+                clip=options.clip_range,
+                nodata=cube.nodata,
+                told=cube.told,
+            ),
         ),
         window_px=options.window_size,
         batch_size=options.batch_size,

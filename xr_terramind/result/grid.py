@@ -1,18 +1,21 @@
 """Tokens -> labelled DataArray: coordinates, CRS and attributes that survive every file format."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from affine import Affine
+from dask.base import is_dask_collection
 
 from xr_terramind.blocks.plan import Plan
 from xr_terramind.blocks.windows import Axis
-from xr_terramind.cube.geometry import PixelGrid, read_transform
+from xr_terramind.cube.geometry import PixelGrid
+from xr_terramind.cube.transforms import read_transform
 from xr_terramind.model.specs import PATCH_PX
 from xr_terramind.result.cells import CELL_SIZE, EVEN, is_even
+from xr_terramind.result.coords import keep_coords
 
 
 @dataclass(frozen=True)
@@ -99,14 +102,16 @@ def label(
     """
     rows, cols = cells
     image_dims = source.dims[:-3]
+    kept = keep_coords(source)
+    coords = _chunk_alike(kept.coords, source.dims, features)
     result = xr.DataArray(
         features,
         dims=(*image_dims, "feature", "y", "x"),
         coords={
-            **_keep_coords(source),
+            **coords,
             "feature": np.arange(features.shape[-3]),
-            "y": ("y", grid.y0 + grid.dy * rows.centres_px, _read_axis_attrs(source, "y")),
-            "x": ("x", grid.x0 + grid.dx * cols.centres_px, _read_axis_attrs(source, "x")),
+            "y": ("y", grid.y0 + grid.dy * rows.centres_px, kept.axis_attrs["y"]),
+            "x": ("x", grid.x0 + grid.dx * cols.centres_px, kept.axis_attrs["x"]),
             "valid_fraction": (
                 (*image_dims, "y", "x"),
                 valid,
@@ -120,6 +125,21 @@ def label(
         },
     )
     return _georeference(result, grid, rows, cols)
+
+
+def _chunk_alike(
+    coords: Mapping[Hashable, xr.Variable], dims: tuple[Hashable, ...], features: Any
+) -> dict[Hashable, xr.Variable]:
+    # Lazy coordinates in the chunks of the vectors: xarray and Zarr refuse two ways to cut one dim.
+    if not is_dask_collection(features):
+        return dict(coords)
+    chunks = dict(zip(dims[:-3], features.chunks, strict=False))
+    return {
+        name: variable.chunk({dim: chunks[dim] for dim in variable.dims})
+        if is_dask_collection(variable)
+        else variable
+        for name, variable in coords.items()
+    }
 
 
 def _georeference(result: xr.DataArray, grid: PixelGrid, rows: Cells, cols: Cells) -> xr.DataArray:
@@ -164,32 +184,6 @@ def _has_step(result: xr.DataArray, dim: str) -> bool:
 def keep_encoding(array: xr.Variable | xr.DataArray, *names: str) -> dict[Any, Any]:
     """Return some of an array's encoding: ``grid_mapping``, for example, finds the CRS."""
     return {name: array.encoding[name] for name in names if name in array.encoding}
-
-
-def _keep_coords(source: xr.DataArray) -> dict[Any, xr.Variable]:
-    # What says something of the embedding, too: not what runs along band, y or x, and not grid
-    # mappings, which are written anew.
-    dropped = {source.rio.grid_mapping, "spatial_ref"}
-    return {
-        name: _drop_storage(coord.variable)
-        for name, coord in source.coords.items()
-        if name not in dropped
-        and not set(coord.dims) & {"band", "y", "x"}
-        and name not in ("band", "y", "x", "feature", "valid_fraction")
-    }
-
-
-def _drop_storage(variable: xr.Variable) -> xr.Variable:
-    # How times are written is worth keeping. All else belongs to the file they came from: chunks,
-    # codecs, and an integer dtype that without its scale factor would round.
-    is_time = variable.dtype.kind in "mMO"
-    bare = variable.copy(deep=False)
-    bare.encoding = keep_encoding(variable, "units", "calendar", "dtype") if is_time else {}
-    return bare
-
-
-def _read_axis_attrs(source: xr.DataArray, dim: str) -> dict[Any, Any]:
-    return dict(source.coords[dim].attrs) if dim in source.coords else {}
 
 
 def pool_grid(grid: xr.DataArray, pooling: str) -> xr.DataArray:
