@@ -203,7 +203,7 @@ def _embed_arranged(cube: Cube, options: EmbedOptions) -> xr.DataArray:
     features, valid = _encode(cube, layout, request, options)
     cells = cells_of(layout, fit=options.fit, output=options.output)
     attrs = result_attrs(cube, options, request, layout)
-    grid = label(features, valid, cube.data, cube.grid, cells, attrs)
+    grid = label(features, valid, cube.data, cube.grid, cells, attrs, cube.origins)
     return pool_grid(grid, options.pooling) if options.output == "pooled" else grid
 
 

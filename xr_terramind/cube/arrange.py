@@ -1,8 +1,8 @@
 """A cube in the order that the model takes, and what is refused whatever its bands are."""
 
 import math
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,9 @@ class Cube:
     grid: PixelGrid
     nodata: tuple[float, ...]  # raw values for no data; NaN and infinity always stand for it
     told: Told = NOTHING_TOLD  # what the attrs say of unit and scale
+    # Where images lie on grids of their own, alike but for their place: the first pixel's centre of
+    # each along y or x, with the dimensions that it differs along. `grid` is that of the first.
+    origins: Mapping[str, xr.Variable] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,7 +1,8 @@
 """Check a source cube: the cheap things at once, the values on a sample."""
 
 from collections.abc import Callable, Hashable, Iterator
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -17,8 +18,9 @@ from xr_terramind.cube.dims import (
     find_role,
     nodata_values,
     order_dims,
+    split_images,
 )
-from xr_terramind.cube.geometry import PixelGrid, pixel_grid, pixel_size_m
+from xr_terramind.cube.geometry import PixelGrid, list_image_codes, pixel_grid, pixel_size_m
 from xr_terramind.cube.place import place_issues
 from xr_terramind.cube.report import InputReport, Issue, make_warning
 from xr_terramind.cube.transforms import Caller
@@ -67,6 +69,8 @@ def inspect_cube(
         return array
 
     array = attempt("dims", find_dims)
+    origins: dict[str, xr.Variable] = {}
+    codes: list[Any] = []
     facts = {"modality": f"{modality.name} ({modality.unit})"}
     if array is None:
         return InputReport(tuple(issues), facts), None
@@ -74,12 +78,19 @@ def inspect_cube(
     attempt("dtype", lambda: check_dtype(array))
     arranged = attempt("bands", lambda: arrange_bands(array, modality))
     caller = _describe_caller(obj)
+    if (apart := attempt("grid", lambda: split_images(array))) is not None:
+        array, origins = apart
+        codes = list_image_codes(array)
+        array = array.rio.write_crs(codes[0], "spatial_ref") if codes else array
     grid = attempt("grid", lambda: pixel_grid(array, caller))
     if arranged is not None:
         facts["bands"] = ", ".join(f"{band}={name}" for band, name in arranged[1].items())
     if grid is not None:
         facts |= _grid_facts(grid, array)
         issues += place_issues(array, grid, caller)
+        if len(codes) > 1:  # one CRS is claimed where all images have it
+            grid = replace(grid, crs=None)
+            facts["crs"] = f"{', '.join(codes[:4])}{', ...' * (len(codes) > 4)}, image by image"
     if fit == "windows":
         issues += _extent_issues(array, window_px)
     if arranged is not None and arranged[2]:
@@ -88,8 +99,8 @@ def inspect_cube(
     if not report.ok or arranged is None or grid is None:
         return report, None
     data, names, assumed = arranged
-    told = read_told(data.attrs)
-    return report, Cube(data, modality, names, assumed, grid, nodata_values(array), told)
+    told, nodata = read_told(data.attrs), nodata_values(array)
+    return report, Cube(data, modality, names, assumed, grid, nodata, told, origins)
 
 
 def check_cube(

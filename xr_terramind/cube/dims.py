@@ -43,6 +43,8 @@ _NODATA_ATTRS = ("_FillValue", "missing_value", "nodata", "fill_value")
 # Attributes that rioxarray gives one entry for each band.
 _PER_BAND = {"long_name", "description", "units", "scales", "offsets"}
 
+_UNLIKE_PX = 0.1
+
 # The result has these for itself.
 _TAKEN = ("feature", "valid_fraction")
 
@@ -185,6 +187,41 @@ def add_band_dim(array: xr.DataArray, modality: Modality) -> xr.DataArray:
     if len(modality.bands) > 1 or find_band_dims(array):
         return array
     return array.drop_vars("band", errors="ignore").expand_dims(band=band_labels(modality.bands))
+
+
+def split_images(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, xr.Variable]]:
+    """Give a cube whose images lie apart the y and x of the first; return where each begins.
+
+    That is what y (sample, y) and x (sample, x) say: one axis for each image.
+
+    Raises
+    ------
+    GridError
+        Where images have pixels of other sizes, or run another way.
+    """
+    origins = {}
+    for dim in ("y", "x"):
+        axis = array.coords[dim].variable if dim in array.coords else xr.Variable((), 0.0)
+        in_front = [other for other in axis.dims if other != dim]
+        if dim not in axis.dims or not set(in_front) <= set(array.dims[:-3]) or not in_front:
+            continue
+        axis = axis.transpose(*in_front, dim)
+        _check_alike(dim, np.asarray(axis.values, np.float64))
+        first = {other: 0 for other in in_front}
+        origins[dim] = axis.isel({dim: 0}).astype(np.float64)
+        array = array.drop_vars(dim).assign_coords({dim: axis.isel(first)})
+    return array, origins
+
+
+def _check_alike(dim: str, centres: np.ndarray) -> None:
+    # (..., pixel): from the first pixel of each image on they are to be the same
+    offsets = centres - centres[..., :1]
+    first = offsets.reshape(-1, centres.shape[-1])[0]
+    off = np.abs(offsets - first).max()
+    if off > _UNLIKE_PX * np.abs(np.diff(first)).max(initial=0):
+        found = f"a coordinate {dim} whose steps differ from image to image, by up to {off:.3g}"
+        remedy = "Embed those of one pixel size together, selected with cube.isel({...})."
+        raise GridError(explain(found, "images of one pixel size that run one way", remedy))
 
 
 def drop_quality(array: xr.DataArray, modality: Modality) -> xr.DataArray:

@@ -15,7 +15,7 @@ from xr_terramind.cube.geometry import PixelGrid
 from xr_terramind.cube.transforms import read_transform
 from xr_terramind.model.specs import PATCH_PX
 from xr_terramind.result.cells import CELL_SIZE, EVEN, is_even
-from xr_terramind.result.coords import keep_coords
+from xr_terramind.result.coords import Kept, keep_coords
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def label(
     grid: PixelGrid,
     cells: tuple[Cells, Cells],
     attrs: Mapping[str, Any],
+    origins: Mapping[str, xr.Variable],
 ) -> xr.DataArray:
     """Put names, coordinates, CRS and attributes on encoded cells.
 
@@ -99,6 +100,8 @@ def label(
         Along y and x.
     attrs : mapping
         Of the result.
+    origins : mapping of str to xarray.Variable
+        First pixel's centre of each image along y or x, where images lie apart.
     """
     rows, cols = cells
     image_dims = source.dims[:-3]
@@ -110,8 +113,8 @@ def label(
         coords={
             **coords,
             "feature": np.arange(features.shape[-3]),
-            "y": ("y", grid.y0 + grid.dy * rows.centres_px, kept.axis_attrs["y"]),
-            "x": ("x", grid.x0 + grid.dx * cols.centres_px, kept.axis_attrs["x"]),
+            "y": _place_cells("y", origins.get("y", grid.y0), grid.dy * rows.centres_px, kept),
+            "x": _place_cells("x", origins.get("x", grid.x0), grid.dx * cols.centres_px, kept),
             "valid_fraction": (
                 (*image_dims, "y", "x"),
                 valid,
@@ -124,7 +127,15 @@ def label(
             CELL_SIZE: [abs(grid.dy) * rows.edge_px, abs(grid.dx) * cols.edge_px],
         },
     )
-    return _georeference(result, grid, rows, cols)
+    return _georeference(result, grid, rows, cols, is_one_grid=not origins)
+
+
+def _place_cells(dim: str, origin: Any, along: np.ndarray, kept: Kept) -> xr.Variable:
+    # (y,) or (x,), or one axis for each image: (sample, y)
+    centres = xr.Variable((), origin) if isinstance(origin, float) else origin
+    placed: xr.Variable = centres + xr.Variable((dim,), along)
+    placed.attrs = kept.axis_attrs[dim]
+    return placed
 
 
 def _chunk_alike(
@@ -142,14 +153,16 @@ def _chunk_alike(
     }
 
 
-def _georeference(result: xr.DataArray, grid: PixelGrid, rows: Cells, cols: Cells) -> xr.DataArray:
+def _georeference(
+    result: xr.DataArray, grid: PixelGrid, rows: Cells, cols: Cells, *, is_one_grid: bool
+) -> xr.DataArray:
     # CRS and transform where the cube has a CRS; none is invented. Without an even step of rows and
     # columns there is no transform, and the coordinates speak alone.
     result = result.rio.write_nodata(np.nan, encoded=True)
     if grid.crs is None:
         return result
     result = result.rio.write_crs(grid.crs)
-    if rows.step_px is None or cols.step_px is None:
+    if rows.step_px is None or cols.step_px is None or not is_one_grid:
         return result
     # From the centres: windows that overlap are wider than their step.
     west = grid.x0 + grid.dx * (cols.centres_px[0] - cols.step_px / 2)
