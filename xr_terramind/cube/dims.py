@@ -4,7 +4,9 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from xarray.indexes import PandasMultiIndex
 
 from xr_terramind.cube.bands import band_of
 from xr_terramind.cube.geometry import crs_of
@@ -109,6 +111,8 @@ def order_dims(array: xr.DataArray) -> xr.DataArray:
         For missing, doubled or further dimensions.
     """
     array = name_band_dim(array)
+    for dim in array.dims:
+        array = _split_multiindex(array, dim)
     roles = {dim: _find_role(dim) for dim in array.dims}
     taken = [role for role in roles.values() if role]
     surplus = [str(dim) for dim, role in roles.items() if role is None]
@@ -139,7 +143,39 @@ def name_band_dim(array: xr.DataArray) -> xr.DataArray:
             "Stack the bands with xarray.concat([...], dim='band'), or give a single band its "
             "dimension with cube.expand_dims('band').",
         )
-    return _rename_dims(array, {found[0]: "band"})
+    return _rename_dims(_split_multiindex(array, found[0]), {found[0]: "band"})
+
+
+def _split_multiindex(array: xr.DataArray, dim: Hashable) -> xr.DataArray:
+    # Levels become coordinates, as a file can hold them; the one that says what the dim says labels
+    # it. Where none does, dates go without a label, and all else by the text of its levels: no
+    # pixel is named or placed by a guess.
+    index = array.xindexes.get(dim)
+    if not isinstance(index, PandasMultiIndex):
+        return array
+    table = index.index
+    levels = {name: table.get_level_values(n) for n, name in enumerate(table.names)}
+    role = _find_role(dim)
+    chosen = _choose_level(levels, role)
+    coords = {name: (dim, labels, array.coords[name].attrs) for name, labels in levels.items()}
+    if chosen is not None:
+        coords[dim] = coords[chosen]
+    elif role not in ("time", None):
+        coords[dim] = (dim, table.map(str), {})
+    return array.drop_vars([dim, *levels]).assign_coords(coords)
+
+
+def _choose_level(levels: dict[Hashable, pd.Index], role: str | None) -> Hashable | None:
+    if role == "band":
+        known = {name: sum(band_of(x) is not None for x in levels[name]) for name in levels}
+        best = max(known, key=lambda name: known[name])
+        return best if known[best] else None
+    if role is None:
+        return None
+    found = [name for name in levels if _find_role(name) == role]
+    if role == "time" and not found:
+        found = [name for name in levels if isinstance(levels[name], pd.DatetimeIndex)]
+    return found[0] if len(found) == 1 else None
 
 
 def _rename_dims(array: xr.DataArray, roles: dict[Hashable, str]) -> xr.DataArray:
