@@ -131,7 +131,7 @@ def make_plan(cube: "Cube", options: "EmbedOptions") -> Plan:
     if options.fit == "resize":
         pooled = options.output == "windows"
         return plan_resize(cube.shape, window_px=options.window_size, per_window=pooled)
-    time_chunks = cube.data.chunksizes.get("time", (1,)) if cube.is_lazy else (1,)
+    time_chunks = cube.data.variable.chunksizes.get("time", (1,)) if cube.is_lazy else (1,)
     return plan_windows(
         cube.shape,
         window_px=options.window_size,

@@ -45,7 +45,7 @@ _REFERENCES = {
     *("part_node_count", "interior_ring"),
 }
 
-_NotFaithful = (ValueError, OverflowError, TypeError, KeyError, AttributeError)
+_NotFaithful = (ValueError, OverflowError, TypeError, KeyError, AttributeError, Warning)
 
 
 class Kept(NamedTuple):
@@ -199,7 +199,10 @@ def _comes_back(times: xr.Variable) -> bool:
     # Whether a file gives back what it was given
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # xarray warns of units that it has to change
+            warnings.simplefilter("ignore")
+            # What xarray says of units that it has to change, nobody wants to hear again and again.
+            for kind in (UserWarning, RuntimeWarning):
+                warnings.simplefilter("error", kind)
             encoded = xr.conventions.encode_cf_variable(times, name="time")
             coder = CFDatetimeCoder(use_cftime=True) if times.dtype == object else True
             again = xr.conventions.decode_cf_variable("time", encoded, decode_times=coder)

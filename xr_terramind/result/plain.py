@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from affine import Affine
 from dask.base import is_dask_collection
 
 MAX_TEXT = 10_000
@@ -70,6 +71,8 @@ def _as_attr(value: Any) -> Any:
         return number
     if isinstance(value, np.ndarray) and value.ndim == 1 and _is_plain_number(value.dtype):
         return value
+    if isinstance(value, Affine):
+        value = tuple(value)
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
         items = list(value)
         if all(isinstance(item, str) for item in items):
@@ -151,7 +154,7 @@ def _simplify(value: Any, depth: int) -> Any:
         return {_name_key(key, depth): _simplify(item, depth - 1) for key, item in value.items()}
     if isinstance(value, set | frozenset):
         return sorted((_simplify(item, depth - 1) for item in value), key=_write_json)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | Affine):  # the text of an Affine is rounded
         return [_simplify(item, depth - 1) for item in value]
     return _say(value)
 
