@@ -15,7 +15,8 @@ from xr_terramind.blocks.plan import Plan
 from xr_terramind.cube.arrange import Cube
 from xr_terramind.cube.bands import arrange_bands
 from xr_terramind.cube.check import check_cube, inspect_cube
-from xr_terramind.cube.dims import add_band_dim, as_dataarray, name_band_dim
+from xr_terramind.cube.datasets import as_dataarray
+from xr_terramind.cube.dims import add_band_dim, name_band_dim
 from xr_terramind.cube.report import InputReport
 from xr_terramind.errors import BandError, explain, warn
 from xr_terramind.inference.encode import check_and_encode, encode_block
@@ -180,7 +181,7 @@ def _arrange_bands(
     cube: xr.DataArray | xr.Dataset, modality: str | None
 ) -> tuple[xr.DataArray, dict[str, Hashable]]:
     wanted = modality_of(modality or resolve_options().modality)
-    array = name_band_dim(add_band_dim(as_dataarray(cube), wanted))
+    array = name_band_dim(add_band_dim(as_dataarray(cube, wanted), wanted), wanted)
     arranged, names, _ = arrange_bands(array, wanted, pick=True)
     return arranged, names
 
@@ -202,31 +203,30 @@ def _embed_arranged(cube: Cube, options: EmbedOptions) -> xr.DataArray:
     features, valid = _encode(cube, layout, request, options)
     cells = cells_of(layout, fit=options.fit, output=options.output)
     attrs = result_attrs(cube, options, request, layout)
-    grid = label(features, valid, cube.data, cube.grid, cells, attrs)
+    grid = label(features, valid, cube.data, cube.grid, cells, attrs, cube.origins)
     return pool_grid(grid, options.pooling) if options.output == "pooled" else grid
 
 
 def _encode(
     cube: Cube, layout: Plan, request: EncodeRequest, options: EmbedOptions
 ) -> tuple[Any, Any]:
-    # -> features ([time,] feature, y, x) and valid fraction ([time,] y, x), in NumPy or Dask
+    # -> features (..., feature, y, x) and valid fraction (..., y, x), in NumPy or Dask; in front
+    # stand the cube's own dims.
     n_features = request.key.spec.dim
     encode = encode_resized if options.fit == "resize" else encode_block
     # Only a block that is the whole cube knows its dates, and may miss valid pixels.
-    dates = cube.date_labels if layout.n_blocks == 1 else None
+    dates = cube.image_names if layout.n_blocks == 1 else None
     function = partial(check_and_encode, encode=encode, request=request, dates=dates)
     if cube.is_lazy:
         source = cube.data.data
         marked = partial(function, cube_name=source.name)
         return map_blocks(source, layout, marked, n_features=n_features, name=TASK_NAME)
     pixels = np.asarray(cube.data.values)
-    dated = "time" in cube.data.dims
+    images = pixels.reshape(-1, *pixels.shape[-3:])
     # In memory there is one block, and the graph would only be in the way.
-    encoded = function(
-        pixels if dated else pixels[None], layout.row_blocks[0], layout.col_blocks[0]
-    )
-    features, valid = encoded[:, :n_features], encoded[:, n_features]
-    return (features, valid) if dated else (features[0], valid[0])
+    encoded = function(images, layout.row_blocks[0], layout.col_blocks[0])
+    encoded = encoded.reshape(*pixels.shape[:-3], *encoded.shape[1:])
+    return encoded[..., :n_features, :, :], encoded[..., n_features, :, :]
 
 
 @show_options
@@ -237,7 +237,7 @@ def embed_array(
 
     Parameters
     ----------
-    array : ndarray, shape (band, y, x) or (image, band, y, x)
+    array : ndarray, shape (..., band, y, x)
         Raw values (0..10000 for Sentinel-2), all of the modality's bands in the model's order.
     output : {"pooled", "grid", "windows"}, default "pooled"
         As for `embed`.
@@ -246,12 +246,12 @@ def embed_array(
     Returns
     -------
     ndarray of float32
-        (feature,) or (feature, y, x); with the images in front where there was an image axis.
+        (..., feature) or (..., feature, y, x): with whatever axes were in front of the bands.
 
     Raises
     ------
     BandError
-        Where the array has not 3 or 4 axes, or another number of bands.
+        Where the array has fewer than 3 axes, or another number of bands.
 
     Examples
     --------
@@ -264,18 +264,18 @@ def embed_array(
     modality = modality_of(chosen.modality)
     array = np.asarray(array)
     _check_array(array, modality)
-    dims = ("time", "band", "y", "x")[-array.ndim :]
+    dims = *(f"axis_{axis}" for axis in range(array.ndim - 3)), "band", "y", "x"
     image = xr.DataArray(array, dims=dims, coords={"band": list(modality.bands)})
     return _embed_arranged(_arrange(image, chosen), chosen).values
 
 
 def _check_array(array: np.ndarray, modality: Modality) -> None:
-    if array.ndim not in (3, 4) or array.shape[-3] != len(modality.bands):
+    if array.ndim < 3 or array.shape[-3] != len(modality.bands):
         raise BandError(
             explain(
                 f"an array of shape {array.shape}",
-                f"(band, y, x) or (image, band, y, x) with the {len(modality.bands)} bands "
-                f"{', '.join(modality.bands)} of {modality.name}",
+                f"(band, y, x), with axes of images in front or without, and the "
+                f"{len(modality.bands)} bands {', '.join(modality.bands)} of {modality.name}",
                 "Move the bands to axis -3 and put them in this order.",
             )
         )

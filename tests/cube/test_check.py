@@ -37,7 +37,7 @@ def linear(cube: xr.DataArray) -> xr.DataArray:
 
 # What is wrong -> (cube, modality, code, severity, parts of the message).
 ISSUES = {
-    "no x": (lambda: scene().isel(x=0), "S2L2A", "dims", "error", ["('band', 'y')", "rename"]),
+    "no x": (lambda: scene().isel(x=0), "S2L2A", "dims", "error", ["('band', 'y')", "expand_dims"]),
     "text": (lambda: scene().astype(str), "S2L2A", "dtype", "error", ["<U", "astype('float32')"]),
     "no row": (lambda: scene()[:, :0], "S2L2A", "dims", "error", ["empty cube", "left y empty"]),
     "two bands short": (

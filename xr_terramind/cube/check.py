@@ -1,7 +1,8 @@
 """Check a source cube: the cheap things at once, the values on a sample."""
 
 from collections.abc import Callable, Hashable, Iterator
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -10,8 +11,16 @@ from rioxarray.exceptions import MissingSpatialDimensionError
 
 from xr_terramind.cube.arrange import Cube, check_dtype, check_sizes
 from xr_terramind.cube.bands import arrange_bands
-from xr_terramind.cube.dims import _find_role, add_band_dim, as_dataarray, nodata_values, order_dims
-from xr_terramind.cube.geometry import PixelGrid, pixel_grid, pixel_size_m
+from xr_terramind.cube.datasets import as_dataarray
+from xr_terramind.cube.dims import (
+    add_band_dim,
+    drop_quality,
+    find_role,
+    nodata_values,
+    order_dims,
+    split_images,
+)
+from xr_terramind.cube.geometry import PixelGrid, list_image_codes, pixel_grid, pixel_size_m
 from xr_terramind.cube.place import place_issues
 from xr_terramind.cube.report import InputReport, Issue, make_warning
 from xr_terramind.cube.transforms import Caller
@@ -54,11 +63,14 @@ def inspect_cube(
             return None
 
     def find_dims() -> xr.DataArray:
-        array = order_dims(add_band_dim(as_dataarray(obj), modality))
+        array = add_band_dim(as_dataarray(obj, modality), modality)
+        array = drop_quality(order_dims(array, modality), modality)
         check_sizes(array)
         return array
 
     array = attempt("dims", find_dims)
+    origins: dict[str, xr.Variable] = {}
+    codes: list[Any] = []
     facts = {"modality": f"{modality.name} ({modality.unit})"}
     if array is None:
         return InputReport(tuple(issues), facts), None
@@ -66,12 +78,19 @@ def inspect_cube(
     attempt("dtype", lambda: check_dtype(array))
     arranged = attempt("bands", lambda: arrange_bands(array, modality))
     caller = _describe_caller(obj)
+    if (apart := attempt("grid", lambda: split_images(array))) is not None:
+        array, origins = apart
+        codes = list_image_codes(array)
+        array = array.rio.write_crs(codes[0], "spatial_ref") if codes else array
     grid = attempt("grid", lambda: pixel_grid(array, caller))
     if arranged is not None:
         facts["bands"] = ", ".join(f"{band}={name}" for band, name in arranged[1].items())
     if grid is not None:
         facts |= _grid_facts(grid, array)
         issues += place_issues(array, grid, caller)
+        if len(codes) > 1:  # one CRS is claimed where all images have it
+            grid = replace(grid, crs=None)
+            facts["crs"] = f"{', '.join(codes[:4])}{', ...' * (len(codes) > 4)}, image by image"
     if fit == "windows":
         issues += _extent_issues(array, window_px)
     if arranged is not None and arranged[2]:
@@ -80,8 +99,8 @@ def inspect_cube(
     if not report.ok or arranged is None or grid is None:
         return report, None
     data, names, assumed = arranged
-    told = read_told(data.attrs)
-    return report, Cube(data, modality, names, assumed, grid, nodata_values(array), told)
+    told, nodata = read_told(data.attrs), nodata_values(array)
+    return report, Cube(data, modality, names, assumed, grid, nodata, told, origins)
 
 
 def check_cube(
@@ -111,8 +130,8 @@ def check_cube(
 def _describe_caller(obj: xr.DataArray | xr.Dataset) -> Caller:
     """Find out how remedies have to write the caller's cube, so that rioxarray takes it."""
     variables = list(obj.data_vars.values()) if isinstance(obj, xr.Dataset) else [obj]
-    images = [one for one in variables if {_find_role(dim) for dim in one.dims} >= {"y", "x"}]
-    roles = {_find_role(dim): dim for one in images for dim in one.dims}
+    images = [one for one in variables if {find_role(dim) for dim in one.dims} >= {"y", "x"}]
+    roles = {find_role(dim): dim for one in images for dim in one.dims}
     y, x = roles.get("y", "y"), roles.get("x", "x")
     named = "cube"
     if not _knows_dims(obj, x, y):
@@ -186,39 +205,39 @@ def _grid_facts(grid: PixelGrid, array: xr.DataArray) -> dict[str, str]:
 
 
 def _read_images(cube: Cube, window_px: int, sample: int | None) -> list[Image]:
-    labels = cube.date_labels
+    labels = cube.image_names
     if sample is None and not cube.is_lazy:
         values = sample_values(np.asarray(cube.data.values))
         return cut_images(values, cube.nodata, cube.modality, labels)
-    pieces = {}  # (date, row, column) of a window -> its pixels
-    for date, top, left in _sample_places(cube, window_px, sample):
-        piece = cube.data.isel(y=slice(top, top + window_px), x=slice(left, left + window_px))
-        pieces[date, top, left] = piece.isel(time=date) if "time" in piece.dims else piece
+    pieces = {}  # (image, row, column) of a window -> its pixels
+    for number, top, left in _sample_places(cube, window_px, sample):
+        piece = cube.image(number).isel(y=slice(top, top + window_px))
+        pieces[number, top, left] = piece.isel(x=slice(left, left + window_px))
     read = compute(*(piece.data for piece in pieces.values()))
-    by_date: dict[int, list[np.ndarray]] = {}
-    for (date, *_), piece in zip(pieces, read, strict=True):
-        by_date.setdefault(date, []).append(sample_values(np.asarray(piece)))
+    by_image: dict[int, list[np.ndarray]] = {}
+    for (number, *_), piece in zip(pieces, read, strict=True):
+        by_image.setdefault(number, []).append(sample_values(np.asarray(piece)))
     return [
         image
-        for date in sorted(by_date)
+        for number in sorted(by_image)
         for image in cut_images(
-            np.concatenate(by_date[date], axis=-1), cube.nodata, cube.modality, [labels[date]]
+            np.concatenate(by_image[number], axis=-1), cube.nodata, cube.modality, [labels[number]]
         )
     ]
 
 
 def _sample_places(cube: Cube, window_px: int, sample: int | None) -> list[tuple[int, int, int]]:
     n_windows = SAMPLE_WINDOWS if sample is None else max(1, int(sample))
-    # Windows on the diagonal of (time, y, x): few reads see first and last date, and two corners.
+    # Windows on the diagonal of (image, y, x): few reads see first and last image, and two corners.
     along = np.linspace(0.0, 1.0, n_windows) if n_windows > 1 else np.array([0.5])
-    n_times, height_px, width_px = cube.shape
+    n_images, height_px, width_px = cube.shape
     free = max(0, height_px - window_px), max(0, width_px - window_px)
     places = [
-        (round(share * (n_times - 1)), round(share * free[0]), round(share * free[1]))
+        (round(share * (n_images - 1)), round(share * free[0]), round(share * free[1]))
         for share in along
     ]
-    if sample is None and n_times > 1:
+    if sample is None and n_images > 1:
         # The same ground on many dates tells which of them differ.
-        dates = np.linspace(0, n_times - 1, min(n_times, SAMPLE_DATES)).round().astype(int)
-        places += [(int(date), free[0] // 2, free[1] // 2) for date in dates]
+        numbers = np.linspace(0, n_images - 1, min(n_images, SAMPLE_DATES)).round().astype(int)
+        places += [(int(number), free[0] // 2, free[1] // 2) for number in numbers]
     return places

@@ -261,6 +261,16 @@ def list_codes(array: xr.DataArray) -> list[str]:
     return sorted({code for code in map(_read_code, found) if code})
 
 
+def list_image_codes(array: xr.DataArray) -> list[str]:
+    """List the different EPSG codes of images that have each their own: the first image's first."""
+    for name in ("crs", *_CODES):
+        coord = array.coords.get(name)
+        if coord is not None and coord.dims and set(coord.dims) <= set(array.dims[:-3]):
+            codes = [_read_code(value) for value in coord.values.ravel().tolist()]
+            return list(dict.fromkeys(code for code in codes if code)) if all(codes) else []
+    return []
+
+
 def _read_code(value: Any) -> str | None:
     text = str(value).strip().upper().removeprefix("EPSG:").removesuffix(".0")
     if not text.isdigit():

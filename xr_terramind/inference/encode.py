@@ -13,7 +13,7 @@ import numpy as np
 
 from xr_terramind.blocks.windows import AxisBlock, Span
 from xr_terramind.cube.report import InputReport
-from xr_terramind.cube.values.images import cut_images, sample_values
+from xr_terramind.cube.values.images import ImageName, cut_images, sample_values
 from xr_terramind.cube.values.judge import no_valid_pixel_issue, value_issues
 from xr_terramind.errors import warn
 from xr_terramind.inference.engines.base import Engine, Waiting, device_dtype
@@ -197,7 +197,7 @@ def check_and_encode(
     encode: Any,
     request: EncodeRequest,
     cube_name: str = "",
-    dates: Sequence[str] | None = None,
+    dates: Sequence[ImageName] | None = None,
 ) -> np.ndarray:
     """Look at a block's values before encoding it, so that a wrong unit fails at the first block.
 
@@ -219,7 +219,7 @@ _warned: set[tuple[str, str]] = set()
 
 
 def _check_values(
-    pixels: np.ndarray, source: Input, cube_name: str, dates: Sequence[str] | None
+    pixels: np.ndarray, source: Input, cube_name: str, dates: Sequence[ImageName] | None
 ) -> None:
     images = cut_images(sample_values(pixels), source.nodata, source.modality, dates or ())
     issues = value_issues(images, source.modality, source.told, source.nodata)

@@ -4,6 +4,7 @@ Requests carry objects, never names to be looked up again, so that a worker need
 of bands is in none.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -131,13 +132,14 @@ def make_plan(cube: "Cube", options: "EmbedOptions") -> Plan:
     if options.fit == "resize":
         pooled = options.output == "windows"
         return plan_resize(cube.shape, window_px=options.window_size, per_window=pooled)
-    time_chunks = cube.data.variable.chunksizes.get("time", (1,)) if cube.is_lazy else (1,)
+    chunks = cube.data.variable.chunksizes if cube.is_lazy else {}
     return plan_windows(
         cube.shape,
         window_px=options.window_size,
         overlap_px=options.overlap,
         pixel_bytes=cube.data.dtype.itemsize * cube.data.sizes["band"],
-        times_per_chunk=max(time_chunks),
+        times_per_chunk=math.prod(max(chunks.get(dim, (1,))) for dim in cube.image_dims),
         per_window=options.output == "windows",
         in_memory=not cube.is_lazy,
+        image_sizes=cube.data.shape[:-3],
     )

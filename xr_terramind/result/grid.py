@@ -15,7 +15,7 @@ from xr_terramind.cube.geometry import PixelGrid
 from xr_terramind.cube.transforms import read_transform
 from xr_terramind.model.specs import PATCH_PX
 from xr_terramind.result.cells import CELL_SIZE, EVEN, is_even
-from xr_terramind.result.coords import keep_coords
+from xr_terramind.result.coords import Kept, keep_coords
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,15 @@ def label(
     grid: PixelGrid,
     cells: tuple[Cells, Cells],
     attrs: Mapping[str, Any],
+    origins: Mapping[str, xr.Variable],
 ) -> xr.DataArray:
     """Put names, coordinates, CRS and attributes on encoded cells.
 
     Parameters
     ----------
-    features : array, shape ([time,] feature, y, x)
-        NumPy or Dask; with time where the cube has it.
-    valid : array, shape ([time,] y, x)
+    features : array, shape (..., feature, y, x)
+        NumPy or Dask; in front the dims that the cube has there.
+    valid : array, shape (..., y, x)
         Valid fraction of each cell.
     source : xarray.DataArray
         The arranged cube: its other coordinates are kept where they still apply.
@@ -99,21 +100,23 @@ def label(
         Along y and x.
     attrs : mapping
         Of the result.
+    origins : mapping of str to xarray.Variable
+        First pixel's centre of each image along y or x, where images lie apart.
     """
     rows, cols = cells
+    image_dims = source.dims[:-3]
     kept = keep_coords(source)
     coords = _chunk_alike(kept.coords, source.dims, features)
-    times = ("time",) if "time" in source.dims else ()
     result = xr.DataArray(
         features,
-        dims=(*times, "feature", "y", "x"),
+        dims=(*image_dims, "feature", "y", "x"),
         coords={
             **coords,
             "feature": np.arange(features.shape[-3]),
-            "y": ("y", grid.y0 + grid.dy * rows.centres_px, kept.axis_attrs["y"]),
-            "x": ("x", grid.x0 + grid.dx * cols.centres_px, kept.axis_attrs["x"]),
+            "y": _place_cells("y", origins.get("y", grid.y0), grid.dy * rows.centres_px, kept),
+            "x": _place_cells("x", origins.get("x", grid.x0), grid.dx * cols.centres_px, kept),
             "valid_fraction": (
-                (*times, "y", "x"),
+                (*image_dims, "y", "x"),
                 valid,
                 {"long_name": "share of valid pixels in the footprint", "units": "1"},
             ),
@@ -124,7 +127,15 @@ def label(
             CELL_SIZE: [abs(grid.dy) * rows.edge_px, abs(grid.dx) * cols.edge_px],
         },
     )
-    return _georeference(result, grid, rows, cols)
+    return _georeference(result, grid, rows, cols, is_one_grid=not origins)
+
+
+def _place_cells(dim: str, origin: Any, along: np.ndarray, kept: Kept) -> xr.Variable:
+    # (y,) or (x,), or one axis for each image: (sample, y)
+    centres = xr.Variable((), origin) if isinstance(origin, float) else origin
+    placed: xr.Variable = centres + xr.Variable((dim,), along)
+    placed.attrs = kept.axis_attrs[dim]
+    return placed
 
 
 def _chunk_alike(
@@ -142,14 +153,16 @@ def _chunk_alike(
     }
 
 
-def _georeference(result: xr.DataArray, grid: PixelGrid, rows: Cells, cols: Cells) -> xr.DataArray:
+def _georeference(
+    result: xr.DataArray, grid: PixelGrid, rows: Cells, cols: Cells, *, is_one_grid: bool
+) -> xr.DataArray:
     # CRS and transform where the cube has a CRS; none is invented. Without an even step of rows and
     # columns there is no transform, and the coordinates speak alone.
     result = result.rio.write_nodata(np.nan, encoded=True)
     if grid.crs is None:
         return result
     result = result.rio.write_crs(grid.crs)
-    if rows.step_px is None or cols.step_px is None:
+    if rows.step_px is None or cols.step_px is None or not is_one_grid:
         return result
     # From the centres: windows that overlap are wider than their step.
     west = grid.x0 + grid.dx * (cols.centres_px[0] - cols.step_px / 2)
@@ -187,7 +200,7 @@ def keep_encoding(array: xr.Variable | xr.DataArray, *names: str) -> dict[Any, A
 
 
 def pool_grid(grid: xr.DataArray, pooling: str) -> xr.DataArray:
-    """Reduce a grid ``([time,] feature, y, x)`` to one vector for the whole extent.
+    """Reduce a grid ``(..., feature, y, x)`` to one vector for the whole extent.
 
     The mean or the maximum of the cells that are not NaN, NaN where there is none;
     ``valid_fraction`` is the mean over the extent.

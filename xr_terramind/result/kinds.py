@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 import xarray as xr
 
 from xr_terramind.cube.bands import arrange_bands
-from xr_terramind.cube.dims import add_band_dim, as_dataarray, name_band_dim
+from xr_terramind.cube.datasets import as_dataarray
+from xr_terramind.cube.dims import add_band_dim, name_band_dim
 from xr_terramind.errors import TerraMindError
 from xr_terramind.model.modalities import MODALITIES, Modality, modality_of
 from xr_terramind.options import setting
@@ -66,7 +67,7 @@ def _find_assumed(
     # Whether the order of bands is assumed; None where they are not those of the modality. A single
     # image without bands is a DEM only for those who say so.
     try:
-        array = as_dataarray(pixel)
+        array = as_dataarray(pixel, modality)
         array = name_band_dim(add_band_dim(array, modality) if lone else array)
         return arrange_bands(array, modality, pick=True)[2]
     except TerraMindError:

@@ -61,10 +61,7 @@ def _power_remedy(group: Group, whole: Image) -> str:
             "Digital numbers of a GRD product are to be calibrated to sigma0 or gamma0 first; "
             "linear power then becomes dB by 10 * log10(power)."
         )
-    call = "10 * numpy.log10(cube.where(cube > 0))"
-    if group.others:
-        days = [image.label for image in group.images]
-        call = f"cube.where(~cube.time.dt.strftime('%Y-%m-%d').isin({days}), {call})"
+    call = group.only_here("10 * numpy.log10(cube.where(cube > 0))")
     return f"Linear power becomes dB by 10 * log10(power): {call}."
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,13 +82,24 @@ def _finite(number: Any, default: float) -> float:
     return found if math.isfinite(found) else default
 
 
+class ImageName(NamedTuple):
+    """How a message calls an image, and the Python that is true for it, as `Image` has them."""
+
+    text: str
+    test: str = ""
+
+
+NO_NAME = ImageName("")
+
+
 @dataclass(frozen=True)
 class Image:
     """Valid pixels of one date."""
 
-    label: str  # the date as YYYY-MM-DD, or a position; empty where there is one image only
+    label: str  # the date as YYYY-MM-DD, or its place in the cube; empty of a cube of one image
     pixels: np.ndarray  # (band, pixel)
     n_sampled: int  # pixels, with those that are not valid
+    test: str = ""  # Python that is true for it; empty where the date is all that tells it apart
 
     @cached_property
     def ordered(self) -> np.ndarray:
@@ -129,7 +141,9 @@ class Image:
         kept = np.ones(self.pixels.shape[1], bool)
         for value in values:
             kept &= ~(self.pixels == value).any(axis=0)
-        return self if kept.all() else Image(self.label, self.pixels[:, kept], self.n_sampled)
+        if kept.all():
+            return self
+        return Image(self.label, self.pixels[:, kept], self.n_sampled, self.test)
 
 
 def pool(images: Sequence[Image]) -> Image:
@@ -149,25 +163,52 @@ def sample_values(values: np.ndarray) -> np.ndarray:
 
 
 def cut_images(
-    values: np.ndarray, nodata: Sequence[float], modality: Modality, labels: Sequence[str] = ()
+    values: np.ndarray,
+    nodata: Sequence[float],
+    modality: Modality,
+    labels: Sequence[ImageName] = (),
 ) -> list[Image]:
     """Cut raw values (..., band, y, x) into images, each without its invalid pixels."""
     stack = values.reshape(-1, *values.shape[-3:])
-    names = labels if len(labels) == len(stack) else [""] * len(stack)
+    names = labels if len(labels) == len(stack) else [NO_NAME] * len(stack)
     images = []
     for name, image in zip(names, stack, strict=True):
         valid = ~invalid_pixels(image, nodata, modality)
-        images.append(Image(name, image[:, valid], valid.size))
+        images.append(Image(name.text, image[:, valid], valid.size, name.test))
     return images
 
 
-def date_labels(times: np.ndarray | None, n_images: int) -> tuple[str, ...]:
-    """Name images by their dates, or by their positions where there are none."""
-    if times is None or np.ndim(times) != 1:
-        return ("",) if n_images == 1 else tuple(f"number {n}" for n in range(n_images))
-    if np.asarray(times).dtype.kind == "M":
-        return tuple(str(day) for day in np.datetime_as_string(times, unit="D"))
-    return tuple(str(time)[:10] for time in times)
+def name_images(axes: Mapping[Any, tuple[int, np.ndarray | None]]) -> tuple[ImageName, ...]:
+    """Name images by their date, or by their place along the dimensions that count them.
+
+    Each dimension has its size and its labels, if any. The last counts fastest.
+    """
+    if list(axes) == ["time"]:
+        times = axes["time"][1]
+        if times is not None and times.dtype.kind == "M":
+            return tuple(ImageName(str(day)) for day in np.datetime_as_string(times, unit="D"))
+    named = [
+        [_name_entry(dim, size, labels, number) for number in range(size)]
+        for dim, (size, labels) in axes.items()
+    ]
+    return tuple(
+        ImageName(", ".join(one.text for one in parts), " & ".join(one.test for one in parts))
+        for parts in product(*named)
+    )
+
+
+def _name_entry(dim: Any, size: int, labels: np.ndarray | None, number: int) -> ImageName:
+    if labels is None:
+        return ImageName(f"{dim} {number}", f"(cube[{dim!r}] == {number})")
+    label = labels[number]
+    if labels.dtype.kind == "M":
+        text = str(label).removesuffix(".000000000")
+        return ImageName(f"{dim} {text}", f"(cube[{dim!r}] == numpy.datetime64('{label}'))")
+    if isinstance(label, str | int | float | np.number):
+        value = label.item() if isinstance(label, np.generic) else label
+        return ImageName(f"{dim} {value}", f"(cube[{dim!r}] == {value!r})")
+    position = f"(xarray.DataArray(range({size}), dims={dim!r}) == {number})"
+    return ImageName(f"{dim} {number}", position)
 
 
 def value_facts(images: Sequence[Image]) -> dict[str, str]:

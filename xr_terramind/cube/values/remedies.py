@@ -25,7 +25,8 @@ class Group:
         if not self.others:
             return ""
         n_images = len(self.images) + len(self.others)
-        return f" on {len(self.images)} of {n_images} dates ({self._names})"
+        what = "images" if any(image.test for image in self.images) else "dates"
+        return f" on {len(self.images)} of {n_images} {what} ({self._names})"
 
     @property
     def _names(self) -> str:
@@ -50,10 +51,17 @@ class Group:
             text = f"{text} {'-' if offset < 0 else '+'} {format_value(abs(offset))}"
         if self.told.is_packed:  # what is done must not be told any longer
             text = f"({text}).assign_attrs(scale_factor=1, add_offset=0)"
+        return self.only_here(text)
+
+    def only_here(self, call: str) -> str:
+        """Write a call so that it changes no other image than those of the group."""
         if not self.others:
-            return text
+            return call
         days = [image.label for image in self.images]
-        return f"cube.where(~cube.time.dt.strftime('%Y-%m-%d').isin({days}), {text})"
+        test = f"cube.time.dt.strftime('%Y-%m-%d').isin({days})"
+        if any(image.test for image in self.images):
+            test = f"({' | '.join(f'({image.test})' for image in self.images)})"
+        return f"cube.where(~{test}, {call})"
 
     @property
     def _is_integer(self) -> bool:
