@@ -145,7 +145,7 @@ def _describe_caller(obj: xr.DataArray | xr.Dataset) -> Caller:
     if isinstance(obj, xr.Dataset):
         ready += _set_grid_mapping(obj)
         if len(images) == 1 and images[0].ndim > 3:
-            ready += f"[{images[0].name!r}]"
+            ready += f".data_vars[{images[0].name!r}]"
     if any(one.dims[-2:] != (y, x) for one in images):
         ready += f".transpose(..., {y_ready!r}, {x_ready!r})"
     if len(images) == 1 and images[0].ndim > 3 and "band" in roles:

@@ -5,7 +5,9 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from xarray.indexes import PandasMultiIndex
 
 from xr_terramind.cube.bands import band_names, band_of
 from xr_terramind.errors import GridError, explain
@@ -85,6 +87,8 @@ def order_dims(array: xr.DataArray, modality: Modality | None = None) -> xr.Data
         For missing or doubled dimensions, and names that the result needs for itself.
     """
     array = name_band_dim(array, modality)
+    for dim in array.dims:
+        array = _split_multiindex(array, dim)
     axes = {role: _find_dims(array, role) for role in ("y", "x")}
     if any(len(dims) != 1 for dims in axes.values()):
         raise _explain_dims(array, modality)
@@ -107,7 +111,39 @@ def name_band_dim(array: xr.DataArray, modality: Modality | None = None) -> xr.D
     found = find_band_dims(array)
     if len(found) != 1:
         raise _explain_dims(array, modality)
-    return _rename_dims(array, {found[0]: "band"})
+    return _rename_dims(_split_multiindex(array, found[0]), {found[0]: "band"})
+
+
+def _split_multiindex(array: xr.DataArray, dim: Hashable) -> xr.DataArray:
+    # Levels become coordinates, as a file can hold them; the one that says what the dim says labels
+    # it. Where none does, dates go without a label, and all else by the text of its levels: no
+    # pixel is named or placed by a guess.
+    index = array.xindexes.get(dim)
+    if not isinstance(index, PandasMultiIndex):
+        return array
+    table = index.index
+    levels = {name: table.get_level_values(n) for n, name in enumerate(table.names)}
+    role = find_role(dim)
+    chosen = _choose_level(levels, role)
+    coords = {name: (dim, labels, array.coords[name].attrs) for name, labels in levels.items()}
+    if chosen is not None:
+        coords[dim] = coords[chosen]
+    elif role not in ("time", None):
+        coords[dim] = (dim, table.map(str), {})
+    return array.drop_vars([dim, *levels]).assign_coords(coords)
+
+
+def _choose_level(levels: dict[Hashable, pd.Index], role: str | None) -> Hashable | None:
+    if role == "band":
+        known = {name: sum(band_of(x) is not None for x in levels[name]) for name in levels}
+        best = max(known, key=lambda name: known[name])
+        return best if known[best] else None
+    if role is None:
+        return None
+    found = [name for name in levels if find_role(name) == role]
+    if role == "time" and not found:
+        found = [name for name in levels if isinstance(levels[name], pd.DatetimeIndex)]
+    return found[0] if len(found) == 1 else None
 
 
 def _find_dims(array: xr.DataArray, role: str) -> list[Hashable]:

@@ -149,7 +149,8 @@ def number_pixels(array: xr.DataArray, caller: Caller) -> bool:
     ):
         return False
     crs = find_crs(array)
-    return crs is None or not crs.is_geographic or starts_at_first(array, caller)
+    begin = all(centres.min() in _FIRST_NUMBERS for centres in axes)
+    return crs is None or not crs.is_geographic or begin
 
 
 def _is_whole(centres: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ from rasterio.crs import CRS
 from xr_terramind.cube.geometry import (
     PixelGrid,
     find_crs,
+    find_place,
     list_codes,
     number_pixels,
     pixel_size_m,
@@ -44,15 +45,16 @@ _PLACES_2D = (*_DEGREES_2D, ("xc", "yc"), ("x", "y"), ("easting", "northing"))
 def place_issues(array: xr.DataArray, grid: PixelGrid, caller: Caller) -> Iterator[Issue]:
     """Say what is doubtful about where a cube lies."""
     crs = find_crs(array)
+    issues = list(_transform_issues(array, grid, caller))
+    yield from issues
     if not grid.is_located:
-        yield _say_no_place(array, crs, caller)
+        # Where pixel numbers stand beside a transform, that has been said.
+        yield from [] if issues else [_say_no_place(array, crs, caller)]
     elif grid.crs is None:
         yield _say_no_crs(array, grid, caller)
     else:
         yield from _size_issues(array, grid, caller)
         yield from _longitude_issues(array, grid, caller)
-    yield from _transform_issues(array, grid, caller)
-    if grid.is_located:
         yield from _point_issues(array, grid)
 
 
@@ -61,10 +63,8 @@ def _say_no_crs(array: xr.DataArray, grid: PixelGrid, caller: Caller) -> Issue:
     turned = [f"{y} rises"] * (grid.dy > 0) + [f"{x} falls"] * (grid.dx < 0)
     kept = f"{x} and {y} are kept all the same"
     if grid.north == 0 and turned:
-        kept += (
-            f". Until then the first row is the top: nothing is turned, although "
-            f"{' and '.join(turned)} from pixel to pixel"
-        )
+        although = f"although {' and '.join(turned)} from pixel to pixel"
+        kept += f". Until then the first row is the top: nothing is turned, {although}"
     return make_warning(
         "no-crs",
         "no CRS",
@@ -227,7 +227,8 @@ def _compare_transform(
     if shift_x == shift_y == 0:
         return None
     places = f"{caller.x}={grid.x0:.10g} and {caller.y}={grid.y0:.10g}"
-    right = f"Where these are right, write their transform: {_write_own(where, caller)}."
+    own = f"{caller.x} and {caller.y}"
+    right = f"Where {own} are right, write their transform: {_write_own(where, caller)}."
     if np.isnan(shift_x + shift_y):
         found = (
             f"{places} in steps of {grid.dx:.6g} and {grid.dy:.6g} for the first pixel, where "
@@ -235,9 +236,9 @@ def _compare_transform(
             f"in steps of {affine.a:.6g} and {affine.e:.6g}"
         )
         expected = "a selection of the pixels that the transform describes"
-        wrong = "Where the transform is right, drop them: "
-        drop = f"cube.drop_vars([{caller.x!r}, {caller.y!r}])"
-        return make_warning("place-differs", found, expected, f"{right} {wrong}{drop}.")
+        drop = f"drop them: cube.drop_vars([{caller.x!r}, {caller.y!r}])"
+        remedy = f"{right} Where the transform is right, {drop}."
+        return make_warning("place-differs", found, expected, remedy)
     off_px = abs(shift_x / affine.a), abs(shift_y / affine.e)
     is_half = any(abs(off - 0.5) <= TOLERANCE_PX for off in off_px)
     found = (
@@ -250,8 +251,8 @@ def _compare_transform(
         )
     )
     move = f"Where the transform is right, move them: {_write_move(shift_x, shift_y, caller)}."
-    kept = "Until then the coordinates are used as they are."
-    return make_warning("place-differs", found, _TO_A_TENTH, f"{move} {right} {kept}")
+    remedy = f"{move} {right} Until then they are used as they are."
+    return make_warning("place-differs", found, _TO_A_TENTH, remedy)
 
 
 def _write_move(shift_x: float, shift_y: float, caller: Caller) -> str:
@@ -284,10 +285,7 @@ def _say_numbers(array: xr.DataArray, where: str, affine: Affine, caller: Caller
             f"The transform is used: drop them with cube.drop_vars([{caller.x!r}, {caller.y!r}])."
         )
     else:
-        x, y = (
-            f"{name}={edge:.12g} + {step:.12g} * (cube.{name} + {half:g})"
-            for name, edge, step, half in _list_counts(array, affine, caller)
-        )
+        x, y = _write_counts(array, affine, caller)
         remedy = (
             "Until then it is an image without a place, and its first row is the top. Where they "
             f"count from 0, write centres with cube.assign_coords({x}, {y})."
@@ -295,23 +293,23 @@ def _say_numbers(array: xr.DataArray, where: str, affine: Affine, caller: Caller
     return make_warning("place-differs", found, "pixel centres in the cube's CRS", remedy)
 
 
-def _list_counts(
-    array: xr.DataArray, affine: Affine, caller: Caller
-) -> Iterator[tuple[str, float, float, float]]:
-    for (dim, name), edge, step in zip(
-        caller.axes, (affine.c, affine.f), (affine.a, affine.e), strict=True
-    ):
+def _write_counts(array: xr.DataArray, affine: Affine, caller: Caller) -> Iterator[str]:
+    starts, steps = (affine.c, affine.f), (affine.a, affine.e)
+    for (dim, name), start, step in zip(caller.axes, starts, steps, strict=True):
         centres = read_centres(array, dim, caller)
         assert centres is not None  # only coordinates can number pixels
-        yield name, edge, step, 0.5 if centres[0] == round(centres[0]) else 0.0
+        number = f"(cube.{name} + 0.5)" if centres[0] == round(centres[0]) else f"cube.{name}"
+        yield f"{name}={start:.12g} {'-' if step < 0 else '+'} {abs(step):.12g} * {number}"
 
 
 def _point_issues(array: xr.DataArray, grid: PixelGrid) -> Iterator[Issue]:
     # The points count the rows and columns of the file, and so does the transform beside them.
     points = read_points(array)
-    stored = [one for one in find_transforms(array, Caller()).values() if not is_identity(one)]
+    stored = find_place(array, Caller())
+    if stored is None and any(p.row > array.sizes["y"] or p.col > array.sizes["x"] for p in points):
+        return  # a selection was made since
     own = Affine(grid.dx, 0, grid.x0 - grid.dx / 2, 0, grid.dy, grid.y0 - grid.dy / 2)
-    affine = stored[0] if stored else own
+    affine = stored or own
     off = [
         max(abs(p.col - (p.x - affine.c) / affine.a), abs(p.row - (p.y - affine.f) / affine.e))
         for p in points

@@ -132,7 +132,7 @@ def make_plan(cube: "Cube", options: "EmbedOptions") -> Plan:
     if options.fit == "resize":
         pooled = options.output == "windows"
         return plan_resize(cube.shape, window_px=options.window_size, per_window=pooled)
-    chunks = cube.data.chunksizes if cube.is_lazy else {}
+    chunks = cube.data.variable.chunksizes if cube.is_lazy else {}
     return plan_windows(
         cube.shape,
         window_px=options.window_size,

@@ -14,7 +14,7 @@ from xr_terramind.inference.request import EncodeRequest
 from xr_terramind.model.specs import PATCH_PX
 from xr_terramind.options import EmbedOptions
 from xr_terramind.result.coords import keep_coords
-from xr_terramind.result.text import is_cftime, keep_attrs
+from xr_terramind.result.plain import is_cftime, keep_attrs
 
 _SOURCE_ATTRS = (
     *("collection", "scale_m", "cloudy_pct", "composite", "fill_value", "cloud_mask"),

@@ -1,12 +1,11 @@
 """Coordinates of a cube -> coordinates of its embedding, as every file takes them.
 
-What files know (numbers, times, text) stays as it is. Times with a zone become UTC, what has a text
-becomes that text, the levels of a MultiIndex become coordinates; what is left is named.
+What files know (numbers, times, text) stays as it is. Times with a zone become UTC, and what has
+a text becomes that text; what is left is named.
 """
 
 import warnings
-from collections.abc import Callable, Hashable, Iterator
-from datetime import date, datetime, timedelta
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -16,21 +15,21 @@ import xarray as xr
 from dask.base import is_dask_collection
 from xarray.coders import CFDatetimeCoder
 from xarray.coding.strings import check_vlen_dtype, create_vlen_dtype
-from xarray.indexes import PandasMultiIndex
 
-from xr_terramind.result.text import (
+from xr_terramind.result.plain import (
     as_text,
-    clean_text,
+    convert_objects,
+    fill_array,
+    has_zone,
     is_cftime,
     is_file_name,
     is_missing,
     keep_attrs,
+    write_texts,
 )
 
 _OWN = {"band", "y", "x", "feature", "valid_fraction", "embedding"}
 """Names that mean something else in the result."""
-
-_EXACT = 2**53  # integers up to here are exact as float64
 
 _TIME_ENCODING = ("units", "calendar", "dtype")
 
@@ -46,7 +45,7 @@ _REFERENCES = {
     *("part_node_count", "interior_ring"),
 }
 
-_NotFaithful = (ValueError, OverflowError, TypeError, KeyError, AttributeError)
+_NotFaithful = (ValueError, OverflowError, TypeError, KeyError, AttributeError, Warning)
 
 
 class Kept(NamedTuple):
@@ -76,7 +75,10 @@ def keep_coords(source: xr.DataArray) -> Kept:
     That is not what runs along band, y or x, nor grid mappings, which are written anew.
     """
     kept = Kept({}, {}, {}, [])
-    for name, variable in _list_coords(source):
+    for name, coord in source.coords.items():
+        variable = coord.variable
+        if name in (source.rio.grid_mapping, "spatial_ref") or {*coord.dims} & {"band", "y", "x"}:
+            continue
         found = make_writable(variable)
         if name in _OWN:
             kept.lost[name] = "the embedding has one of that name"
@@ -92,24 +94,6 @@ def keep_coords(source: xr.DataArray) -> Kept:
         axis = source.coords[dim].variable if dim in source.coords else xr.Variable((), 0.0)
         kept.axis_attrs[dim] = _keep_own_attrs(dim, axis, kept)
     return kept
-
-
-def _list_coords(source: xr.DataArray) -> Iterator[tuple[Hashable, xr.Variable]]:
-    for name, coord in source.coords.items():
-        if name in (source.rio.grid_mapping, "spatial_ref") or set(coord.dims) & {"band", "y", "x"}:
-            continue
-        index = source.xindexes.get(name)
-        if isinstance(index, PandasMultiIndex) and name == index.dim:
-            # Its levels are coordinates already. The dates among them go on to say when.
-            dates = [
-                level
-                for level in index.index.names
-                if isinstance(source.coords[level].to_index(), pd.DatetimeIndex)
-            ]
-            if len(dates) == 1:
-                yield name, source.coords[dates[0]].variable.to_base_variable()
-        else:
-            yield name, coord.variable
 
 
 # -- Values ---------------------------------------------------------------------------------------
@@ -128,14 +112,16 @@ def make_writable(variable: xr.Variable) -> xr.Variable | None:
         return _convert_lazy(variable, bare)
     if _is_plain(variable.dtype):
         return _choose_encoding(_make_common(bare), variable)
-    values = _fill(variable.shape, _list_items(variable))
-    converted = _convert_objects(values)
+    values = fill_array(variable.shape, _list_items(variable))
+    converted = convert_objects(values)
+    if converted is not None and not _is_faithful(converted):
+        converted = write_texts(values)
     if converted is None:
         return None
     if converted is values and variable.dtype.kind == "O" and isinstance(variable.dtype, np.dtype):
         return _choose_encoding(bare, variable)
     bare = xr.Variable(variable.dims, converted, variable.attrs)
-    if bare.dtype.kind == "M" and _has_zone(values):
+    if bare.dtype.kind == "M" and has_zone(values):
         bare.attrs["time_zone"] = "UTC"
     return bare
 
@@ -170,111 +156,19 @@ def _convert_lazy(variable: xr.Variable, bare: xr.Variable) -> xr.Variable:
     if check_vlen_dtype(variable.dtype) is str:
         return bare
     dtype = create_vlen_dtype(str)
-    texts = da.map_blocks(_write_texts, variable.data, dtype=dtype, meta=np.empty((0,), dtype))
+    texts = da.map_blocks(_write_block, variable.data, dtype=dtype, meta=np.empty((0,), dtype))
     return xr.Variable(variable.dims, texts, variable.attrs)
 
 
-def _write_texts(block: np.ndarray) -> np.ndarray:
-    texts = np.empty(block.shape, object)
-    texts.ravel()[:] = ["" if is_missing(item) else as_text(item) or "" for item in block.flat]
-    return texts
+def _write_block(block: np.ndarray) -> np.ndarray:
+    texts = ["" if is_missing(item) else as_text(item) or "" for item in block.flat]
+    return fill_array(block.shape, texts)
 
 
-def _convert_objects(values: np.ndarray) -> np.ndarray | None:
-    """Find the dtype of objects; text where there is none, None where there is no text either."""
-    items = list(values.flat)
-    found = [item for item in items if not is_missing(item)]
-    for holds, convert in _KINDS:
-        if all(map(holds, found)):
-            converted = convert(values, found)
-            if converted is not None:
-                return converted
-    texts = ["" if is_missing(item) else as_text(item) for item in items]
-    if None in texts:
-        return None
-    return _fill(values.shape, texts)
-
-
-def _fill(shape: tuple[int, ...], items: list[Any], dtype: Any = object) -> np.ndarray:
-    filled = np.empty(len(items), dtype)
-    filled[:] = items
-    return filled.reshape(shape)
-
-
-def _convert_missing(values: np.ndarray, found: list[Any]) -> np.ndarray | None:
-    return None if found else np.full(values.shape, np.nan)
-
-
-def _convert_bools(values: np.ndarray, found: list[Any]) -> np.ndarray | None:
-    return values.astype(bool) if len(found) == values.size else None
-
-
-def _convert_numbers(values: np.ndarray, found: list[Any]) -> np.ndarray | None:
-    whole = all(isinstance(item, int | np.integer) for item in found)
-    if whole and len(found) == values.size and all(-(2**63) <= int(item) < 2**63 for item in found):
-        return values.astype(np.int64)
-    if any(isinstance(item, int | np.integer) and abs(int(item)) > _EXACT for item in found):
-        return None
-    items = [np.nan if is_missing(item) else float(item) for item in values.flat]
-    return _fill(values.shape, items, np.float64)
-
-
-def _convert_text(values: np.ndarray, found: list[Any]) -> np.ndarray:
-    texts = ["" if is_missing(item) else clean_text(item) for item in values.flat]
-    # What is text throughout stays the very array that it was.
-    return values if texts == list(values.flat) else _fill(values.shape, texts)
-
-
-def _convert_times(values: np.ndarray, found: list[Any]) -> np.ndarray | None:
-    zones = {_has_zone(item) for item in found}
-    if len(zones) > 1:  # without a zone, nobody knows which instant it is
-        return None
-    items = [pd.NaT if is_missing(item) else item for item in values.flat]
-    try:
-        times = pd.to_datetime(pd.Series(items, dtype=object), utc=zones == {True})
-    except (ValueError, OverflowError):
-        return None
-    if times.dt.tz is not None:
-        times = times.dt.tz_localize(None)
-    return times.to_numpy().reshape(values.shape)
-
-
-def _convert_spans(values: np.ndarray, found: list[Any]) -> np.ndarray | None:
-    items = [pd.NaT if is_missing(item) else item for item in values.flat]
-    try:
-        return pd.to_timedelta(pd.Series(items, dtype=object)).to_numpy().reshape(values.shape)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _convert_cftime(values: np.ndarray, found: list[Any]) -> np.ndarray | None:
-    calendars = {(item.calendar, item.has_year_zero) for item in found}
-    if len(found) < values.size or len(calendars) > 1:
-        return None
-    return values if _comes_back(xr.Variable(_dims(values), values)) else None
-
-
-_KINDS: tuple[tuple[Callable[[Any], bool], Callable[..., np.ndarray | None]], ...] = (
-    (lambda item: False, _convert_missing),
-    (lambda item: isinstance(item, str), _convert_text),
-    (lambda item: isinstance(item, bool | np.bool_), _convert_bools),
-    (
-        lambda item: (
-            isinstance(item, int | float | np.integer | np.floating) and not isinstance(item, bool)
-        ),
-        _convert_numbers,
-    ),
-    (lambda item: isinstance(item, date | np.datetime64), _convert_times),
-    (lambda item: isinstance(item, timedelta | np.timedelta64), _convert_spans),
-    (is_cftime, _convert_cftime),
-)
-
-
-def _has_zone(items: Any) -> bool:
-    found = [item for item in np.ravel(np.asarray(items, object)) if not is_missing(item)]
-    return bool(found) and all(
-        isinstance(item, datetime) and item.tzinfo is not None for item in found
-    )
+def _is_faithful(values: np.ndarray) -> bool:
+    # Dates of cftime are written as numbers, which not all calendars have.
+    times = xr.Variable([f"dim_{axis}" for axis in range(values.ndim)], values)
+    return not _holds_cftime(times) or _comes_back(times)
 
 
 def _holds_cftime(variable: xr.Variable) -> bool:
@@ -305,7 +199,10 @@ def _comes_back(times: xr.Variable) -> bool:
     # Whether a file gives back what it was given
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # xarray warns of units that it has to change
+            warnings.simplefilter("ignore")
+            # What xarray says of units that it has to change, nobody wants to hear again and again.
+            for kind in (UserWarning, RuntimeWarning):
+                warnings.simplefilter("error", kind)
             encoded = xr.conventions.encode_cf_variable(times, name="time")
             coder = CFDatetimeCoder(use_cftime=True) if times.dtype == object else True
             again = xr.conventions.decode_cf_variable("time", encoded, decode_times=coder)
@@ -315,10 +212,6 @@ def _comes_back(times: xr.Variable) -> bool:
     if times.dtype == object:
         return bool(np.all(there == here))
     return bool(np.all((there == here) | (pd.isnull(there) & pd.isnull(here))))
-
-
-def _dims(values: np.ndarray) -> list[str]:
-    return [f"dim_{axis}" for axis in range(values.ndim)]
 
 
 def read_labels(coord: xr.Variable) -> pd.Index:

@@ -146,7 +146,7 @@ def _chunk_alike(
         return dict(coords)
     chunks = dict(zip(dims[:-3], features.chunks, strict=False))
     return {
-        name: variable.chunk({dim: chunks[dim] for dim in variable.dims})
+        name: variable.copy(data=variable.data.rechunk(tuple(chunks[d] for d in variable.dims)))
         if is_dask_collection(variable)
         else variable
         for name, variable in coords.items()

@@ -62,7 +62,7 @@ def _unit_issues(
     for unit, chosen in groups.items():
         if unit != RIGHT:
             others = tuple(i for other, them in groups.items() if other != unit for i in them)
-            group = Group(tuple(chosen), others, nodata, told)
+            group = Group(tuple(chosen), others, nodata, told, modality.is_sentinel2)
             if modality.is_sentinel1:
                 yield backscatter_issue(unit, group, pool(chosen))
             else:

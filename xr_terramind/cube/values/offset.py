@@ -46,7 +46,9 @@ def offset_issues(
         return
     chosen = {id(image) for image in shifted}
     others = tuple(image for image in judged if id(image) not in chosen) if without else ()
-    group = Group(tuple(shifted) if without else tuple(images), others, nodata, told)
+    group = Group(
+        tuple(shifted) if without else tuple(images), others, nodata, told, zero_is_nodata=True
+    )
     whole = pool(shifted)
     yield make_warning(
         "boa-offset",
@@ -79,7 +81,7 @@ def _is_step(step: np.ndarray) -> bool:
 
 def _told_issue(images: Sequence[Image], told: Told, nodata: tuple[float, ...]) -> Issue:
     whole, offset = pool(images), told.offset * 10000
-    group = Group(tuple(images), (), nodata, told)
+    group = Group(tuple(images), (), nodata, told, zero_is_nodata=True)
     arithmetic = f"value * {told.scale:g} + {told.offset:g} is reflectance"
     call = group.rescale(offset=float(f"{offset:.9g}"))
     below = whole.share_below(-offset - 100)

@@ -7,7 +7,7 @@ import numpy as np
 
 from xr_terramind.cube.report import Fix, Issue, make_warning
 from xr_terramind.cube.values.images import ODD_SHARE, Image, Told
-from xr_terramind.cube.values.offset import has_offset
+from xr_terramind.cube.values.offset import OFFSET, has_offset
 from xr_terramind.cube.values.remedies import Group, format_value
 from xr_terramind.errors import ValueRangeError, explain
 from xr_terramind.model.modalities import Modality
@@ -85,7 +85,7 @@ def unit_issue(unit: Unit, group: Group, whole: Image, modality: Modality) -> Is
     also = ""
     if not offset and modality.is_sentinel2 and has_offset(whole, unit.scale):
         # Half a remedy would bring the next message.
-        offset, also = -1000.0, " They seem to carry the offset of +1000, too, which goes with it."
+        offset, also = -OFFSET, " and subtract the offset of +1000, which they seem to carry"
     call = group.rescale(unit.scale, offset)
     fix = None if group.others else Fix(scale=unit.scale, offset=offset)
     if unit.code == "reflectance-0-1":
@@ -96,24 +96,27 @@ def unit_issue(unit: Unit, group: Group, whole: Image, modality: Modality) -> Is
             explain(
                 f"{span}, {small:.1%} of them under 2: 0-1 reflectance, it seems",
                 expected,
-                f"Multiply by {high:g}: ({call}).terramind.embed(...).{also}",
+                f"Multiply by {high:g}{also}: ({call}).terramind.embed(...).",
             ),
             ValueRangeError,
             fix,
         )
     words, remedy = {
-        "percent": ("percent, it seems", f"Multiply by {format_value(unit.scale)}: {call}."),
+        "percent": (
+            "percent, it seems",
+            f"Multiply by {format_value(unit.scale)}{also}: {call}.",
+        ),
         "bytes": (
             "bytes scaled to 0..255, it seems",
             f"Open the product itself rather than a picture of it. If 255 stands for a "
-            f"reflectance of 1: {call}.",
+            f"reflectance of 1{also}: {call}.",
         ),
         "packed-values": (
             "which are not scaled yet",
-            f"Scale them: {call}, which is {modality.unit}.",
+            f"Scale them{also}: {call}, which is {modality.unit}.",
         ),
     }[unit.code]
-    return make_warning(unit.code, f"{span}: {words}", expected, remedy + also, fix=fix)
+    return make_warning(unit.code, f"{span}: {words}", expected, remedy, fix=fix)
 
 
 def range_issues(whole: Image, modality: Modality) -> Iterator[Issue]:

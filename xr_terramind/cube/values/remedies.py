@@ -17,6 +17,7 @@ class Group:
     others: tuple[Image, ...] = ()
     nodata: tuple[float, ...] = ()  # declared or found: arithmetic must not move it
     told: Told = NOTHING_TOLD
+    zero_is_nodata: bool = False  # beside what is declared, as in Sentinel-2
 
     @property
     def where(self) -> str:
@@ -39,7 +40,8 @@ class Group:
         """Write the call that multiplies and then adds, on the dates of the group."""
         # Nodata must not be moved; 0 is moved by an offset alone.
         keep = [value for value in self.nodata if value != 0]
-        keep = sorted({*keep, 0.0}) if offset else keep
+        if offset and (self.zero_is_nodata or 0 in self.nodata):
+            keep = sorted({*keep, 0.0})
         text = mask_values("cube", keep)
         if not keep and scale != 1 and self._is_integer:
             text += ".astype('float32')"  # bytes times 100 would overflow

@@ -74,6 +74,8 @@ def _plausible_range(image: Image, modality: Modality) -> tuple[float, float]:
     if modality.name == "DEM":
         return -500, 9000
     if modality.is_sentinel1:
+        if middle > 0:  # amplitudes or bytes, of any size
+            return -70, float(np.iinfo(np.int32).max)
         return (-70, 100) if middle > -100 else (-7000, 4000)
     if image.is_fractional and -0.2 < middle < 1.5:
         return -0.2, 3  # reflectance; glint goes beyond 2
@@ -91,10 +93,10 @@ def _constant_values(image: Image, modality: Modality) -> Iterator[float]:
     rest = pixels[:, ~constant]
     values, counts = np.unique(pixels[0, constant], return_counts=True)
     for value in values[counts >= max(_MIN_PIXELS, _MIN_SHARE_INSIDE * n_pixels)]:
-        # Two or three bands may agree by chance, and flat drawings have no other pixels: there,
-        # only a value at the end of the range counts.
-        at_the_end = value <= np.quantile(rest, 0.01) or value >= np.quantile(rest, 0.99)
-        many_vary = len(pixels) > 3 and rest.shape[1] >= _MIN_PIXELS
+        # Two or three bands of whole numbers may agree by chance, and flat drawings have no other
+        # pixels: there, only a value at the end of the range counts.
+        at_the_end = value <= np.quantile(rest, 0.001) or value >= np.quantile(rest, 0.999)
+        many_vary = rest.shape[1] >= _MIN_PIXELS and (len(pixels) > 3 or image.is_fractional)
         if (at_the_end or many_vary) and not _is_ceiling(_exact(value), image, modality):
             yield _exact(value)
 

@@ -1,20 +1,23 @@
-"""Attributes and text that every file takes: Zarr, NetCDF and GeoTIFF."""
+"""Anything -> the numbers, times, text and attributes that Zarr, NetCDF and GeoTIFF take."""
 
 import dataclasses
 import json
 import os
 import re
-from collections.abc import Hashable, Mapping
-from datetime import date, timedelta
+from collections.abc import Callable, Hashable, Mapping
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from affine import Affine
 from dask.base import is_dask_collection
 
 MAX_TEXT = 10_000
 """Characters of a text that stands for an object: a CRS has up to 5,000."""
+
+_EXACT = 2**53  # integers up to here are exact as float64
 
 _MAX_DEPTH = 20  # of containers in containers; more are taken for a circle
 
@@ -68,6 +71,8 @@ def _as_attr(value: Any) -> Any:
         return number
     if isinstance(value, np.ndarray) and value.ndim == 1 and _is_plain_number(value.dtype):
         return value
+    if isinstance(value, Affine):
+        value = tuple(value)
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
         items = list(value)
         if all(isinstance(item, str) for item in items):
@@ -149,7 +154,7 @@ def _simplify(value: Any, depth: int) -> Any:
         return {_name_key(key, depth): _simplify(item, depth - 1) for key, item in value.items()}
     if isinstance(value, set | frozenset):
         return sorted((_simplify(item, depth - 1) for item in value), key=_write_json)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | Affine):  # the text of an Affine is rounded
         return [_simplify(item, depth - 1) for item in value]
     return _say(value)
 
@@ -198,3 +203,107 @@ def is_missing(value: Any) -> bool:
 def is_cftime(value: Any) -> bool:
     """Say whether a value is a date of cftime, which has calendars that NumPy has not."""
     return hasattr(value, "calendar") and hasattr(value, "has_year_zero")
+
+
+# -- Arrays of objects -----------------------------------------------------------------------------
+
+
+def convert_objects(values: np.ndarray) -> np.ndarray | None:
+    """Find the dtype of objects; text where there is none, None where there is no text either."""
+    found = [item for item in values.flat if not is_missing(item)]
+    for holds, convert in _KINDS:
+        if all(map(holds, found)):
+            converted = convert(values, found)
+            if converted is not None:
+                return converted
+    return write_texts(values)
+
+
+def write_texts(values: np.ndarray) -> np.ndarray | None:
+    """Write each object as text, "" for a gap; None where one has no text."""
+    texts = ["" if is_missing(item) else as_text(item) for item in values.flat]
+    return None if None in texts else fill_array(values.shape, texts)
+
+
+def fill_array(shape: tuple[int, ...], items: list[Any], dtype: Any = object) -> np.ndarray:
+    """Make an array of items, each of which may be a list or an array itself."""
+    filled = np.empty(len(items), dtype)
+    filled[:] = items
+    return filled.reshape(shape)
+
+
+def _convert_missing(values: np.ndarray, found: list[Any]) -> np.ndarray | None:
+    return None if found else np.full(values.shape, np.nan)
+
+
+def _convert_bools(values: np.ndarray, found: list[Any]) -> np.ndarray | None:
+    return values.astype(bool) if len(found) == values.size else None
+
+
+def _convert_numbers(values: np.ndarray, found: list[Any]) -> np.ndarray | None:
+    whole = all(isinstance(item, int | np.integer) for item in found)
+    if whole and len(found) == values.size and all(-(2**63) <= int(item) < 2**63 for item in found):
+        return values.astype(np.int64)
+    if any(isinstance(item, int | np.integer) and abs(int(item)) > _EXACT for item in found):
+        return None
+    items = [np.nan if is_missing(item) else float(item) for item in values.flat]
+    return fill_array(values.shape, items, np.float64)
+
+
+def _convert_text(values: np.ndarray, found: list[Any]) -> np.ndarray:
+    texts = ["" if is_missing(item) else clean_text(item) for item in values.flat]
+    # What is text throughout stays the very array that it was.
+    return values if texts == list(values.flat) else fill_array(values.shape, texts)
+
+
+def _convert_times(values: np.ndarray, found: list[Any]) -> np.ndarray | None:
+    zones = {has_zone(item) for item in found}
+    if len(zones) > 1:  # without a zone, nobody knows which instant it is
+        return None
+    items = [pd.NaT if is_missing(item) else item for item in values.flat]
+    try:
+        times = pd.to_datetime(pd.Series(items, dtype=object), utc=zones == {True})
+    except (ValueError, OverflowError):
+        return None
+    if times.dt.tz is not None:
+        times = times.dt.tz_localize(None)
+    return times.to_numpy().reshape(values.shape)
+
+
+def _convert_spans(values: np.ndarray, found: list[Any]) -> np.ndarray | None:
+    items = [pd.NaT if is_missing(item) else item for item in values.flat]
+    try:
+        return pd.to_timedelta(pd.Series(items, dtype=object)).to_numpy().reshape(values.shape)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _convert_cftime(values: np.ndarray, found: list[Any]) -> np.ndarray | None:
+    calendars = {(item.calendar, item.has_year_zero) for item in found}
+    if len(found) < values.size or len(calendars) > 1:
+        return None
+    return values
+
+
+_KINDS: tuple[tuple[Callable[[Any], bool], Callable[..., np.ndarray | None]], ...] = (
+    (lambda item: False, _convert_missing),
+    (lambda item: isinstance(item, str), _convert_text),
+    (lambda item: isinstance(item, bool | np.bool_), _convert_bools),
+    (
+        lambda item: (
+            isinstance(item, int | float | np.integer | np.floating) and not isinstance(item, bool)
+        ),
+        _convert_numbers,
+    ),
+    (lambda item: isinstance(item, date | np.datetime64), _convert_times),
+    (lambda item: isinstance(item, timedelta | np.timedelta64), _convert_spans),
+    (is_cftime, _convert_cftime),
+)
+
+
+def has_zone(items: Any) -> bool:
+    """Say whether all that is there is a date with a time zone."""
+    found = [item for item in np.ravel(np.asarray(items, object)) if not is_missing(item)]
+    return bool(found) and all(
+        isinstance(item, datetime) and item.tzinfo is not None for item in found
+    )
