@@ -87,7 +87,7 @@ def inspect_cube(
         facts["bands"] = ", ".join(f"{band}={name}" for band, name in arranged[1].items())
     if grid is not None:
         facts |= _grid_facts(grid, array)
-        issues += place_issues(array, grid, caller)
+        issues += attempt("grid", lambda: list(place_issues(array, grid, caller))) or []
         if len(codes) > 1:  # one CRS is claimed where all images have it
             grid = replace(grid, crs=None)
             facts["crs"] = f"{', '.join(codes[:4])}{', ...' * (len(codes) > 4)}, image by image"
