@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -69,8 +69,6 @@ def inspect_cube(
         return array
 
     array = attempt("dims", find_dims)
-    origins: dict[str, xr.Variable] = {}
-    codes: list[Any] = []
     facts = {"modality": f"{modality.name} ({modality.unit})"}
     if array is None:
         return InputReport(tuple(issues), facts), None
@@ -78,16 +76,13 @@ def inspect_cube(
     attempt("dtype", lambda: check_dtype(array))
     arranged = attempt("bands", lambda: arrange_bands(array, modality))
     caller = _describe_caller(obj)
-    if (apart := attempt("grid", lambda: split_images(array))) is not None:
-        array, origins = apart
-        codes = list_image_codes(array)
-        array = array.rio.write_crs(codes[0], "spatial_ref") if codes else array
-    grid = attempt("grid", lambda: pixel_grid(array, caller))
+    placed, origins, codes = attempt("grid", lambda: _place_first(array)) or (array, {}, [])
+    grid = attempt("grid", lambda: pixel_grid(placed, caller))
     if arranged is not None:
         facts["bands"] = ", ".join(f"{band}={name}" for band, name in arranged[1].items())
     if grid is not None:
-        facts |= _grid_facts(grid, array)
-        issues += attempt("grid", lambda: list(place_issues(array, grid, caller))) or []
+        facts |= _grid_facts(grid, placed)
+        issues += attempt("grid", lambda: list(place_issues(placed, grid, caller))) or []
         if len(codes) > 1:  # one CRS is claimed where all images have it
             grid = replace(grid, crs=None)
             facts["crs"] = f"{', '.join(codes[:4])}{', ...' * (len(codes) > 4)}, image by image"
@@ -125,6 +120,13 @@ def check_cube(
         issues.append(no_valid_pixel_issue())
     facts = {**report.facts, **value_facts(images)}
     return InputReport(tuple(sorted(issues, key=lambda issue: issue.severity)), facts)
+
+
+def _place_first(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, xr.Variable], list[str]]:
+    # Images that lie apart stand for each other where the first one does: pixels are of one size.
+    placed, origins = split_images(array)
+    codes = list_image_codes(placed)
+    return (placed.rio.write_crs(codes[0], "spatial_ref") if codes else placed), origins, codes
 
 
 def _describe_caller(obj: xr.DataArray | xr.Dataset) -> Caller:
