@@ -82,7 +82,8 @@ def inspect_cube(
         facts["bands"] = ", ".join(f"{band}={name}" for band, name in arranged[1].items())
     if grid is not None:
         facts |= _grid_facts(grid, placed)
-        issues += attempt("grid", lambda: list(place_issues(placed, grid, caller))) or []
+        located: PixelGrid = grid
+        issues += attempt("grid", lambda: list(place_issues(placed, located, caller))) or []
         if len(codes) > 1:  # one CRS is claimed where all images have it
             grid = replace(grid, crs=None)
             facts["crs"] = f"{', '.join(codes[:4])}{', ...' * (len(codes) > 4)}, image by image"

@@ -37,7 +37,8 @@ def to_geoparquet(embedding: xr.DataArray, path: Any) -> None:
     footprint, WKB) and ``bbox``. Cells without data are left out. Dates follow each other, the
     cells of each along a Hilbert curve: of all cells, or of a few chunks at a time, which follow it
     among themselves; so many of a lazy embedding are in memory. Row groups have up to 32 MiB of
-    vectors and are compressed with ZSTD. The attrs stand as JSON in the file's metadata under ``emb``.
+    vectors and are compressed with ZSTD. The attrs stand as JSON in the file's metadata under
+    ``emb``.
 
     Parameters
     ----------
