@@ -37,9 +37,9 @@ def open_warped(
                     "Pass --crs EPSG:..., the one of its coordinates, beside --warp.",
                 )
             )
-        if points and raster.transform.is_identity:
-            return _warp_by_points(path, own, wanted, chunk_px)
         nodata, dtype = _choose_nodata(raster, modality)
+        if points and raster.transform.is_identity:
+            return _warp_by_points(path, own, wanted, nodata, chunk_px)
         found = calculate_default_transform(
             own, wanted, raster.width, raster.height, *raster.bounds, resolution=PIXEL_SIZE_M
         )
@@ -58,11 +58,15 @@ def open_warped(
             return opened
 
 
-def _warp_by_points(path: Path, own: CRS, wanted: CRS, chunk_px: int) -> xr.DataArray:
+def _warp_by_points(
+    path: Path, own: CRS, wanted: CRS, nodata: float, chunk_px: int
+) -> xr.DataArray:
     opened: Any = rioxarray.open_rasterio(path)
     with opened as image:
         placed = image.rio.write_gcps(image.rio.get_gcps(), own)
-        warped: xr.DataArray = placed.rio.reproject(wanted, resolution=PIXEL_SIZE_M)
+        if np.isnan(nodata):
+            placed = placed.astype("float32")
+        warped: xr.DataArray = placed.rio.reproject(wanted, resolution=PIXEL_SIZE_M, nodata=nodata)
     return warped.chunk({"x": chunk_px, "y": chunk_px})
 
 
