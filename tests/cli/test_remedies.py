@@ -304,12 +304,12 @@ NAMES = {
         "bands", "in the order of the file", f"--bands {','.join(BANDS)},mask", SCENE,
     ),
     "surplus": (
-        lambda f: netcdf(f, np.append(SCENE, SCENE[:1], axis=0), [*BANDS, "AOT"]),
+        lambda f: netcdf(f, np.append(SCENE, SCENE[:1], axis=0), [*BANDS, "NDVI"]),
         "bands", f"--bands {','.join(BANDS)}", "", SCENE,
     ),
     "surplus with long names": (
         lambda f: tif(
-            f, np.append(SCENE, SCENE[:1], axis=0), [*(f"{b}, of 10 m" for b in BANDS), "AOT"]
+            f, np.append(SCENE, SCENE[:1], axis=0), [*(f"{b}, of 10 m" for b in BANDS), "NDVI"]
         ),
         "bands", f"--bands {NUMBERED}", "", SCENE,
     ),

@@ -21,7 +21,7 @@ def choose_bands(array: xr.DataArray, text: str, modality: Modality) -> xr.DataA
     BandError
         For a name that the file does not have, or another number of names than it has bands.
     """
-    array = name_band_dim(array)
+    array = name_band_dim(array, modality)
     own = band_names(array)
     n_bands = array.sizes["band"]
     wanted = [word.strip() for word in text.split(",") if word.strip()]

@@ -8,12 +8,12 @@ import xarray as xr
 from rioxarray.exceptions import MissingSpatialDimensionError
 
 from xr_terramind.cli.mend.bands import choose_bands
-from xr_terramind.cube.dims import as_dataarray, nodata_values
+from xr_terramind.cube.datasets import as_dataarray
+from xr_terramind.cube.dims import drop_nodata, nodata_values
 from xr_terramind.cube.report import Fix
 from xr_terramind.model.modalities import Modality
 
 _TOLD = ("scale_factor", "add_offset", "scales", "offsets")
-_NODATA = ("_FillValue", "missing_value", "nodata", "fill_value")
 
 
 class Line(NamedTuple):
@@ -59,7 +59,7 @@ class Mends:
         """
         if self == Mends(warp=self.warp):  # a file is warped as it is opened
             return cube
-        array = _write_crs(cube, self.crs) if self.crs else as_dataarray(cube)
+        array = _write_crs(cube, self.crs, modality) if self.crs else as_dataarray(cube, modality)
         if self.bands is not None:
             array = choose_bands(array, self.bands, modality)
         if self.nodata:
@@ -94,14 +94,14 @@ def show_number(value: float) -> str:
     return short if float(short) == float(value) else repr(float(value))
 
 
-def _write_crs(cube: Any, crs: str) -> xr.DataArray:
+def _write_crs(cube: Any, crs: str, modality: Modality) -> xr.DataArray:
     if isinstance(cube, xr.Dataset):
         # Before the bands are stacked: a CRS that cannot be read would be in the way.
         try:
             cube = cube.rio.write_crs(crs)
         except MissingSpatialDimensionError:  # dimensions with names that rioxarray does not know
             pass
-        cube = as_dataarray(cube)
+        cube = as_dataarray(cube, modality)
     written: xr.DataArray = cube.rio.write_crs(crs)
     return written
 
@@ -131,16 +131,19 @@ def rescale(array: xr.DataArray, line: Line, modality: Modality) -> xr.DataArray
     scaled = masked * line.scale + line.offset
     if keeps_zero and line.offset:
         scaled = scaled.where(masked != 0, 0)
-    dropped = {"units"} if line.scale != 1 else set()
-    dropped |= {key for key in _NODATA if declared and key in done}
-    return _with_attrs(scaled, {key: done[key] for key in done if key not in dropped})
+    if declared:
+        done = drop_nodata(done)
+    if line.scale != 1:
+        done.pop("units", None)
+    return _with_attrs(scaled, done)
 
 
 def _make_decibels(array: xr.DataArray) -> xr.DataArray:
     values = mask_values(array, nodata_values(array))
     power = values.where(values > 0)
     decibels = power.copy(data=10 * np.log10(power.data))
-    kept = {key: value for key, value in array.attrs.items() if key not in (*_NODATA, "units")}
+    kept = drop_nodata(array.attrs)
+    kept.pop("units", None)
     return _with_attrs(decibels, kept)
 
 

@@ -16,7 +16,8 @@ from rasterio.crs import CRS
 from xr_terramind.cli.mend.bands import list_pairs
 from xr_terramind.cli.mend.mends import Line, Mends, show_number
 from xr_terramind.cube.bands import band_names, band_of
-from xr_terramind.cube.dims import as_dataarray, name_band_dim
+from xr_terramind.cube.datasets import as_dataarray
+from xr_terramind.cube.dims import name_band_dim
 from xr_terramind.cube.report import InputReport, Issue
 from xr_terramind.cube.transforms import name_utm
 from xr_terramind.cube.values.images import read_told
@@ -27,7 +28,7 @@ from xr_terramind.options import OPTIONS
 _KEYWORD = re.compile(r"\b([a-z_]+)=(?:'([^']*)'|\"([^\"]*)\"|(-?\w+(?:\.\w+)?))")
 _SWITCHES = ("overwrite", "resume", "output", "dtype", "sample")
 _PYTHON = re.compile(r"\b(cube|embedding|dataset|xarray|xr|numpy|np)\b[.\[]|compute_chunk_sizes")
-_WARP = re.compile(r"\.rio\.reproject\((?:'(EPSG:[\w.]+)')?")
+_WARP = re.compile(r"\.rio\.reproject\((?!\.\.\.)(?:'(EPSG:[\w.]+)')?")
 _WRITE_CRS = re.compile(r"cube(?:\.rename\([^)]*\))?\.rio\.write_crs\('?(EPSG:[\d.]+|\.\.\.)'?\)")
 
 # Around the flags, where more is to be said than which they are.
@@ -132,7 +133,7 @@ class Source:
     # --- values ---
 
     def _word_told_offset(self) -> str:
-        told = read_told(as_dataarray(self.cube).attrs)
+        told = read_told(as_dataarray(self.cube, self.modality).attrs)
         offset = float(f"{told.offset * 10000:.9g}")
         return (
             f"If the source has applied it already, say so with --offset 0. If not, pass "
@@ -142,7 +143,7 @@ class Source:
     # --- bands ---
 
     def _word_bands(self) -> str:
-        array = name_band_dim(as_dataarray(self.cube))
+        array = name_band_dim(as_dataarray(self.cube, self.modality), self.modality)
         names, n_bands = band_names(array), array.sizes["band"]
         wanted = self.modality.bands
         if names is None:
