@@ -234,4 +234,4 @@ def _check_values(
     for issue in report.warnings:
         if not cube_name or (cube_name, issue.code) not in _warned:
             _warned.add((cube_name, issue.code))
-            warn(issue.message)
+            warn(issue.message, issue)
