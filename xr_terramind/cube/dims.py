@@ -203,7 +203,7 @@ def _rename_dims(array: xr.DataArray, roles: dict[Hashable, str]) -> xr.DataArra
         if role in array.coords and array.coords[role].dims == (dim,):
             array = array.swap_dims({dim: role})  # its labels stand under the right name already
             if dim in array.coords and np.array_equal(array[dim].values, array[role].values):
-                array = array.drop_vars(dim)
+                array = array.drop_vars([dim])
         else:
             # A scalar coordinate of the new name that is left over must not stand in the way.
             array = array.drop_vars(role, errors="ignore").rename({dim: role})
