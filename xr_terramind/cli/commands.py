@@ -91,7 +91,7 @@ def _warn_of_random_weights(error: xtm.WeightsError) -> None:
 
 
 @app.command(epilog="Example: xr-terramind check s2.tif")
-@add_flags("modality")
+@add_flags("modality", "missing_bands")
 def check(
     source: Source,
     sample: Annotated[int | None, Flag(min=1, help="Windows to read for the values.")] = None,
@@ -105,7 +105,7 @@ def check(
 
 
 @app.command(epilog="Example: xr-terramind plan s2.tif --model terramind_v1_base --overlap 64")
-@add_flags("output", "model", "modality", "fit", "window_size", "overlap")
+@add_flags("output", "model", "modality", "missing_bands", "fit", "window_size", "overlap")
 def plan(
     source: Source,
     calibrate: Annotated[

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from xr_terramind.cube.bands import AS_USUAL, Source
 from xr_terramind.cube.geometry import PixelGrid
 from xr_terramind.errors import GridError, ValueRangeError, explain
 from xr_terramind.model.modalities import Modality
@@ -16,11 +17,12 @@ class Cube:
     """A source cube in the order that the model takes, as `inspect_cube` arranges it."""
 
     data: xr.DataArray  # ([time,] band, y, x), bands in the model's order and names
-    modality: Modality
+    modality: Modality  # with the bands that are there
     names: dict[str, Hashable]  # model band -> the name that it has in the source
     assumed: bool  # the source names no bands, so that the model's order was assumed
     grid: PixelGrid
     nodata: tuple[float, ...]  # raw values for no data; NaN and infinity always stand for it
+    source: Source = AS_USUAL  # what its owner calls the dimensions
 
     @property
     def shape(self) -> tuple[int, int, int]:

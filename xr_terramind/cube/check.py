@@ -8,8 +8,14 @@ import xarray as xr
 from dask.base import compute
 
 from xr_terramind.cube.arrange import Cube, check_dtype, check_sizes
-from xr_terramind.cube.bands import arrange_bands, invalid_pixels
-from xr_terramind.cube.dims import add_band_dim, as_dataarray, nodata_values, order_dims
+from xr_terramind.cube.bands import (
+    arrange_bands,
+    invalid_pixels,
+    lacking_issues,
+    nodata_values,
+    subset_issues,
+)
+from xr_terramind.cube.dims import add_band_dim, as_dataarray, describe_source, order_dims
 from xr_terramind.cube.geometry import PixelGrid, pixel_grid, pixel_size_m
 from xr_terramind.cube.report import InputReport, Issue, make_warning
 from xr_terramind.cube.values import sample_values, value_facts, value_issues
@@ -28,13 +34,20 @@ T = TypeVar("T")
 
 
 def inspect_cube(
-    obj: xr.DataArray | xr.Dataset, modality: Modality, *, window_px: int, fit: str
+    obj: xr.DataArray | xr.Dataset,
+    modality: Modality,
+    *,
+    window_px: int,
+    fit: str,
+    missing_bands: str = "error",
 ) -> tuple[InputReport, Cube | None]:
     """Arrange a cube for the model, and run the checks that need no pixel.
 
     The caller's object is left alone. There is a Cube where the report holds no errors. `fit`
-    ``"resize"`` has no windows that could be larger than the extent.
+    ``"resize"`` has no windows that could be larger than the extent. Where `missing_bands` is
+    ``"mean"``, the Cube's modality has the bands that are there.
     """
+    source = describe_source(obj)
     issues: list[Issue] = []
 
     def attempt(code: str, step: Callable[[], T]) -> T | None:
@@ -46,7 +59,7 @@ def inspect_cube(
             return None
 
     def find_dims() -> xr.DataArray:
-        array = order_dims(add_band_dim(as_dataarray(obj), modality))
+        array = order_dims(add_band_dim(as_dataarray(obj, modality), modality))
         check_sizes(array)
         return array
 
@@ -56,10 +69,17 @@ def inspect_cube(
         return InputReport(tuple(issues), facts), None
     facts |= _array_facts(array)
     attempt("dtype", lambda: check_dtype(array))
-    arranged = attempt("bands", lambda: arrange_bands(array, modality))
+    arranged = attempt(
+        "bands",
+        lambda: arrange_bands(array, modality, missing_bands=missing_bands, source=source),
+    )
     grid = attempt("grid", lambda: pixel_grid(array))
     if arranged is not None:
         facts["bands"] = ", ".join(f"{band}={name}" for band, name in arranged[1].items())
+        modality = modality.subset(list(arranged[1]))
+        issues += subset_issues(modality, arranged[1], array.dtype)
+    if modality.full is not None:
+        facts["missing"] = f"{', '.join(modality.missing)}, at the mean of pretraining"
     if grid is not None:
         facts |= _grid_facts(grid, array)
         issues += _grid_issues(grid, array)
@@ -71,7 +91,7 @@ def inspect_cube(
     if not report.ok or arranged is None or grid is None:
         return report, None
     data, names, assumed = arranged
-    return report, Cube(data, modality, names, assumed, grid, nodata_values(array))
+    return report, Cube(data, modality, names, assumed, grid, nodata_values(array), source)
 
 
 def check_cube(
@@ -80,6 +100,7 @@ def check_cube(
     *,
     window_px: int,
     fit: str = "windows",
+    missing_bands: str = "error",
     sample: int | None = None,
 ) -> InputReport:
     """Check a cube, and the values of a sample of its windows.
@@ -87,12 +108,19 @@ def check_cube(
     `sample` windows are read, spread over the cube; by default 4 of a lazy cube, and of a cube in
     memory every value up to a stride.
     """
-    report, cube = inspect_cube(obj, modality, window_px=window_px, fit=fit)
+    report, cube = inspect_cube(
+        obj, modality, window_px=window_px, fit=fit, missing_bands=missing_bands
+    )
     if cube is None:
         return report
-    values = _read_sample(cube, window_px, sample)
-    invalid = invalid_pixels(values, cube.nodata, modality)
-    issues = [*report.issues, *value_issues(values, invalid, modality)]
+    windows = _read_windows(cube, window_px, sample)
+    values = np.concatenate([sample_values(window) for window in windows], axis=-1)
+    invalid = invalid_pixels(values, cube.nodata, cube.modality)
+    issues = [
+        *report.issues,
+        *lacking_issues(windows, cube.nodata, cube.modality, cube.source),
+        *value_issues(values, invalid, cube.modality),
+    ]
     facts = {**report.facts, **value_facts(values, invalid)}
     return InputReport(tuple(sorted(issues, key=lambda issue: issue.severity)), facts)
 
@@ -161,9 +189,9 @@ def _grid_facts(grid: PixelGrid, array: xr.DataArray) -> dict[str, str]:
     return facts
 
 
-def _read_sample(cube: Cube, window_px: int, sample: int | None) -> np.ndarray:
+def _read_windows(cube: Cube, window_px: int, sample: int | None) -> list[np.ndarray]:
     if sample is None and not cube.is_lazy:
-        return sample_values(np.asarray(cube.data.values))
+        return [np.asarray(cube.data.values)]
     n_windows = SAMPLE_WINDOWS if sample is None else max(1, int(sample))
     # Windows on the diagonal of (time, y, x): few reads see first and last date, and two corners.
     along = np.linspace(0.0, 1.0, n_windows) if n_windows > 1 else np.array([0.5])
@@ -176,5 +204,4 @@ def _read_sample(cube: Cube, window_px: int, sample: int | None) -> np.ndarray:
         pieces.append(
             piece.isel(time=round(share * (n_times - 1))) if "time" in piece.dims else piece
         )
-    read = compute(*(piece.data for piece in pieces))
-    return np.concatenate([sample_values(np.asarray(piece)) for piece in read], axis=-1)
+    return [np.asarray(piece) for piece in compute(*(piece.data for piece in pieces))]

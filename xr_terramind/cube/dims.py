@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xr_terramind.cube.bands import band_of
+from xr_terramind.cube.bands import Source, band_of, belonging, share_nodata
 from xr_terramind.cube.geometry import crs_of
 from xr_terramind.errors import BandError, GridError, explain
 from xr_terramind.model.modalities import Modality, band_labels
@@ -22,10 +22,8 @@ _DIM_NAMES = {
 # Grid mappings that a file read without decode_coords="all" leaves among the data variables.
 _GRID_MAPPING_ATTRS = ("crs_wkt", "spatial_ref", "grid_mapping_name")
 
-_NODATA_ATTRS = ("_FillValue", "missing_value", "nodata", "fill_value")
 
-
-def as_dataarray(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
+def as_dataarray(obj: xr.DataArray | xr.Dataset, modality: Modality) -> xr.DataArray:
     """Stack a Dataset with one variable per band along ``band``; return a DataArray as it is.
 
     Raises
@@ -51,13 +49,14 @@ def as_dataarray(obj: xr.DataArray | xr.Dataset) -> xr.DataArray:
     if len(images) == 1 and any(_find_role(dim) == "band" for dim in obj[images[0]].dims):
         return _keep_crs(obj[images[0]], obj)
     bands = dict(zip(_name_bands(obj, images), (obj[name] for name in images), strict=True))
-    fills = {name: nodata_values(band) for name, band in bands.items()}
     # Bands that disagree on nodata cannot share one attribute: theirs becomes NaN.
-    if len(set(fills.values())) > 1:
-        bands = {name: _mask_nodata(band, fills[name]) for name, band in bands.items()}
+    bands = share_nodata(bands, modality)
     stacked = xr.Dataset(bands, attrs=obj.attrs).drop_vars("band", errors="ignore")
     array = stacked.to_dataarray("band")
-    array.attrs = {**_find_shared_attrs(list(bands.values())), **obj.attrs}
+    array.attrs = {
+        **_find_shared_attrs([bands[n] for n in belonging(bands, modality)]),
+        **obj.attrs,
+    }
     return _keep_crs(array, obj)
 
 
@@ -80,12 +79,6 @@ def _find_shared_attrs(bands: Sequence[xr.DataArray]) -> dict[Hashable, Any]:
     }
 
 
-def _mask_nodata(band: xr.DataArray, nodata: tuple[float, ...]) -> xr.DataArray:
-    masked = band.where(~band.isin(nodata))
-    masked.attrs = {key: value for key, value in band.attrs.items() if key not in _NODATA_ATTRS}
-    return masked
-
-
 def _keep_crs(array: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
     if crs_of(array) is not None:
         return array
@@ -98,6 +91,18 @@ def _keep_crs(array: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
 def _find_role(dim: Hashable) -> str | None:
     name = str(dim).lower()
     return next((role for role, names in _DIM_NAMES.items() if name in names), None)
+
+
+def describe_source(obj: xr.DataArray | xr.Dataset) -> Source:
+    """Say what the caller calls the dimensions, and whether 0 was read as NaN."""
+    own = {_find_role(dim): dim for dim in obj.dims}
+    variables = [obj] if isinstance(obj, xr.DataArray) else list(obj.data_vars.values())
+    return Source(
+        band=own.get("band", "band" if isinstance(obj, xr.DataArray) else None),
+        y=own.get("y", "y"),
+        x=own.get("x", "x"),
+        masks_zero=any(variable.encoding.get("_FillValue") == 0 for variable in variables),
+    )
 
 
 def order_dims(array: xr.DataArray) -> xr.DataArray:
@@ -165,14 +170,3 @@ def add_band_dim(array: xr.DataArray, modality: Modality) -> xr.DataArray:
     if len(modality.bands) > 1 or any(_find_role(dim) == "band" for dim in array.dims):
         return array
     return array.drop_vars("band", errors="ignore").expand_dims(band=band_labels(modality.bands))
-
-
-def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
-    """Read the values that stand for no data off the attributes; NaN always does."""
-    found = {
-        float(number)
-        for key in _NODATA_ATTRS
-        for number in np.atleast_1d(array.attrs.get(key, np.nan))
-        if isinstance(number, int | float | np.number) and np.isfinite(number)
-    }
-    return tuple(sorted(found))

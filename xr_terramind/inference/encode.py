@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xr_terramind.blocks.windows import AxisBlock, Span
-from xr_terramind.cube.bands import invalid_pixels
-from xr_terramind.cube.report import InputReport
+from xr_terramind.cube.bands import invalid_pixels, lacking_issues
+from xr_terramind.cube.report import InputReport, Issue
 from xr_terramind.cube.values import sample_values, value_issues
 from xr_terramind.errors import warn
 from xr_terramind.inference.engines.base import Engine, Waiting, device_dtype
@@ -209,18 +209,23 @@ def check_and_encode(
         For 0-1 reflectance or linear backscatter, where values are to be z-scored.
     """
     for source in request.inputs:
+        issues = lacking_issues([pixels], source.nodata, source.modality, source.words)
         if not source.scaling.is_identity:  # who scales pixels by hand needs no unit checked
-            _check_values(pixels, source, cube_name)
+            issues += _judge_values(pixels, source)
+        _tell_issues(issues, cube_name)
     return encode(pixels, rows, cols, request)
 
 
 _warned: set[tuple[str, str]] = set()
 
 
-def _check_values(pixels: np.ndarray, source: Input, cube_name: str) -> None:
+def _judge_values(pixels: np.ndarray, source: Input) -> list[Issue]:
     values = sample_values(pixels)
     invalid = invalid_pixels(values, source.nodata, source.modality)
-    issues = value_issues(values, invalid, source.modality)
+    return value_issues(values, invalid, source.modality)
+
+
+def _tell_issues(issues: list[Issue], cube_name: str) -> None:
     report = InputReport(tuple(issues), {})
     report.raise_for_errors()
     for issue in report.warnings:

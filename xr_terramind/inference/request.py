@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from xr_terramind.blocks.plan import Plan, plan_resize, plan_windows
+from xr_terramind.cube.bands import AS_USUAL, Source
 from xr_terramind.inference.device import Runtime, resolve_runtime
 from xr_terramind.model.load import verify_weights
 from xr_terramind.model.modalities import Modality, Scaling
@@ -41,13 +42,15 @@ class EncoderKey:
 class Input:
     """One image that enters the encoder: what its bands are, and how to read its raw values.
 
-    `clip` is the range that values are clipped to; `nodata` the values that stand for no data.
+    `clip` is the range that values are clipped to; `nodata` the values that stand for no data;
+    `words` what its owner calls the dimensions, for warnings.
     """
 
     modality: Modality
     scaling: Scaling
     clip: tuple[float, float] | None = None
     nodata: tuple[float, ...] = ()
+    words: Source = AS_USUAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,13 @@ def make_request(cube: "Cube", options: "EmbedOptions") -> EncodeRequest:
             precision=runtime.precision,
         ),
         inputs=(
-            Input(modality=modality, scaling=scaling, clip=options.clip_range, nodata=cube.nodata),
+            Input(
+                modality=modality,
+                scaling=scaling,
+                clip=options.clip_range,
+                nodata=cube.nodata,
+                words=cube.source,
+            ),
         ),
         window_px=options.window_size,
         batch_size=options.batch_size,

@@ -66,9 +66,9 @@ def _find_assumed(
     # Whether the order of bands is assumed; None where they are not those of the modality. A single
     # image without bands is a DEM only for those who say so.
     try:
-        array = as_dataarray(pixel)
+        array = as_dataarray(pixel, modality)
         array = name_band_dim(add_band_dim(array, modality) if lone else array)
-        return arrange_bands(array, modality, pick=True)[2]
+        return arrange_bands(array, modality, pick=True, lone=lone)[2]
     except TerraMindError:
         return None
 
