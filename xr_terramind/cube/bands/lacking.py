@@ -77,10 +77,10 @@ def _make_issue(
         # closer are filled first, and so from their nearest values.
         windows = ", ".join(str(2 * n - 1) for n in spacings)
         remedies.append(
-            f"Values stand in every {' or '.join(f'{n}.' for n in spacings)} row and column only, "
+            f"Values stand in every {' or '.join(map(_ordinal, spacings))} row and column only, "
             "as where coarser bands were merged with finer ones. Fill the gaps: "
             f"for n in [{windows}]: cube = cube.fillna(cube.rolling({{{source.y!r}: n, "
-            f"{source.x!r}: n}}, center=True, min_periods=1).mean())"
+            f"{source.x!r}: n}}, center=True, min_periods=1).mean())."
         )
     if source.masks_zero and modality.is_sentinel2:
         remedies.append(
@@ -89,15 +89,15 @@ def _make_issue(
         )
     if 2 * len(shares) <= len(modality.bands):
         remedies.append(
-            f"To go on without: {source.arrange_call(modality)}.drop_sel(band={list(shares)}) and "
-            "missing_bands='mean'."
+            f"To go on without: {source.arrange_call(modality)}.drop_sel(band={list(shares)}), "
+            "with missing_bands='mean'."
         )
     elif not spacings:
         remedies.append(
             "Look at how bands were masked. Where these pixels are meant to be missing, say so of "
             f"all bands: cube = {source.arrange_call(modality)}; "
             + "".join(f"cube = cube.where(cube != {value:g}); " for value in nodata)
-            + "cube = cube.where(cube.notnull().all('band'))"
+            + "cube = cube.where(cube.notnull().all('band'))."
         )
     return make_warning(
         "band-missing",
@@ -105,6 +105,10 @@ def _make_issue(
         "all bands in each pixel; one that lacks a band counts as missing",
         " ".join(remedies),
     )
+
+
+def _ordinal(n: int) -> str:
+    return {2: "2nd", 3: "3rd"}.get(n, f"{n}th")
 
 
 def _find_spacings(

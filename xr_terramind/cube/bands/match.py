@@ -9,7 +9,13 @@ from xr_terramind.cube.bands.names import (
     plain_name,
     read_bands,
 )
-from xr_terramind.cube.bands.remedies import AS_USUAL, Source, explain_missing, guess_bands
+from xr_terramind.cube.bands.remedies import (
+    AS_USUAL,
+    Source,
+    explain_missing,
+    explain_unnamed,
+    guess_bands,
+)
 from xr_terramind.errors import BandError, explain
 from xr_terramind.model.modalities import Modality, band_labels
 
@@ -115,14 +121,7 @@ def arrange_bands(
     if names is None:
         n_bands = array.sizes["band"]
         if n_bands != len(modality.bands):
-            raise BandError(
-                explain(
-                    f"{n_bands} bands without names",
-                    f"the {len(modality.bands)} of {modality.name}: {', '.join(modality.bands)}",
-                    f"Name them with cube.assign_coords({source.band or 'band'}=[...]), "
-                    "or choose another modality.",
-                )
-            )
+            raise explain_unnamed(n_bands, modality, source)
         places, names = {band: i for i, band in enumerate(modality.bands)}, list(modality.bands)
         assumed = n_bands > 1  # a single band has only one order
     else:

@@ -51,10 +51,12 @@ def guess_bands(
     names: Sequence[object], modality: Modality, missing: Sequence[str]
 ) -> dict[int, str]:
     """Guess the missing bands that names stand for, by position: for remedies, never for pixels."""
-    if len(missing) == len(modality.bands) == len(names):
-        numbers = _read_numbers(names)
-        if sorted(numbers) in (list(range(len(names))), list(range(1, len(names) + 1))):
-            return {i: modality.bands[n - min(numbers)] for i, n in enumerate(numbers)}
+    if len(missing) == len(modality.bands):
+        numbers, bands = _read_numbers(names), _bands_of_count(len(names), modality)
+        if numbers and bands:
+            return {i: bands[n - min(numbers)] for i, n in enumerate(numbers)}
+        if len(names) == len(modality.bands) == 1 and band_of(names[0]) is None:
+            return {0: modality.bands[0]}
     inner = [_cut_affixes(str(name)) for name in names]
     guess = {
         i: band
@@ -73,7 +75,21 @@ def _read_numbers(names: Sequence[object]) -> list[int]:
     counts = [re.fullmatch(r"(\D*)(\d+)", str(name)) for name in names]
     found = [count for count in counts if count]
     alike = len(found) == len(names) and len({count[1] for count in found}) == 1
-    return [int(count[2]) for count in found] if alike else []
+    numbers = [int(count[2]) for count in found]
+    first = min(numbers, default=0)
+    in_turn = sorted(numbers) == list(range(first, first + len(names)))
+    return numbers if alike and in_turn and first in (0, 1) else []
+
+
+def _bands_of_count(n_bands: int, modality: Modality) -> tuple[str, ...]:
+    # All of them, or Sentinel-2's ten of 10 and 20 m, which many products have alone.
+    ten = tuple(band for band in modality.bands if band not in ("B1", "B9", "B10"))
+    choices = [modality.bands, ten] if modality.is_sentinel2 else [modality.bands]
+    return next((bands for bands in choices if len(bands) == n_bands), ())
+
+
+def _modalities_of_count(n_bands: int, modality: Modality) -> list[Modality]:
+    return [m for m in MODALITIES.values() if len(m.bands) == n_bands and m != modality]
 
 
 def _cut_affixes(name: str) -> str:
@@ -96,12 +112,19 @@ def explain_missing(
     rest = [band for band in missing if band not in guess.values()]
     fits = _name_fitting(names, modality)
     mean = f"missing_bands='mean', which takes {', '.join(rest)} at the mean of pretraining"
-    if len(guess) == len(names) == len(modality.bands) and _read_numbers(names):
-        call = source.rename_call(names, guess)
-        remedy = f"If they are these bands in this order, name them with {call}."
-    elif guess:
-        call = source.rename_call(names, guess)
-        remedy = f"Name the bands with {call}" + (f", and pass {mean}." if rest else ".")
+    others = _modalities_of_count(len(names), modality) if _read_numbers(names) else []
+    if guess:
+        sure = all(band_of(_cut_affixes(str(names[i]))) for i in guess)
+        start = "Name the bands with" if sure else "If they are these, in this order, name them:"
+        remedy = f"{start} {source.rename_call(names, guess)}"
+        remedy += f", and pass {mean}." if rest else "."
+    elif others and len(missing) == len(modality.bands):
+        first = min(_read_numbers(names))
+        bands = {i: others[0].bands[n - first] for i, n in enumerate(_read_numbers(names))}
+        remedy = (
+            f"If they are these, in this order, name them: {source.rename_call(names, bands)}, "
+            f"and choose modality={' or '.join(repr(m.name) for m in others)}."
+        )
     elif len(missing) < len(modality.bands):
         surplus = set(read_bands(names)) - set(modality.bands)
         pick = f" after {source.arrange_call(modality, lacks=True)}" if surplus else ""
@@ -121,6 +144,26 @@ def explain_missing(
             remedy,
         )
     )
+
+
+def explain_unnamed(n_bands: int, modality: Modality, source: Source) -> BandError:
+    """Say that bands have no names and another number than the model's."""
+    call = f"cube.assign_coords({source.band or 'band'}="
+    others = _modalities_of_count(n_bands, modality)
+    bands = list(_bands_of_count(n_bands, modality))
+    remedy = f"Name them with {call}[...])."
+    if bands:
+        remedy = (
+            f"If they are {', '.join(bands)}, in this order, name them with {call}{bands}) and "
+            "pass missing_bands='mean'."
+        )
+    elif others:
+        remedy = (
+            f"Name them with {call}[...]), or, if they are {', '.join(others[0].bands)}, in this "
+            f"order, choose modality={' or '.join(repr(m.name) for m in others)}."
+        )
+    expected = f"the {len(modality.bands)} of {modality.name}: {', '.join(modality.bands)}"
+    return BandError(explain(f"{n_bands} bands without names", expected, remedy))
 
 
 def _name_fitting(names: Sequence[object], modality: Modality) -> str:
