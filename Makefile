@@ -21,6 +21,30 @@ WITHIN := -n 2 --dist loadfile --ignore tests/outside --ignore tests/parity
 check: lint
 	$(BIN)/python -m pytest $(WITHIN)
 
+# The same tests with the oldest versions that pyproject.toml promises, on the oldest Python: each
+# bound as low as it says, what those ask for as new as it comes, as for a user who upgrades.
+LOWEST := .venv-lowest
+OLDEST := $(LOWEST)/requirements.txt
+
+# What old versions say of new ones is theirs to mend; that sizes changed, NumPy itself silences.
+.PHONY: check-lowest
+check-lowest: $(LOWEST)/.ready
+	$(LOWEST)/bin/python -m pytest $(WITHIN) -W default::DeprecationWarning \
+		-W default::PendingDeprecationWarning -W "ignore:numpy.ndarray size changed:RuntimeWarning"
+
+# diffusers, which TerraTorch brings along, is held back: recent ones would lift the bounds of
+# huggingface_hub and safetensors.
+$(LOWEST)/.ready: $(UV) pyproject.toml
+	$(UV) venv --quiet --clear --python 3.11 $(LOWEST)
+	echo "diffusers<0.35" > $(LOWEST)/constraints.txt
+	$(UV) pip compile --quiet pyproject.toml --extra cluster --extra openvino --extra vector \
+		--resolution lowest-direct --constraint $(LOWEST)/constraints.txt \
+		--python $(LOWEST)/bin/python -o $(OLDEST)
+	$(UV) pip install --quiet --compile-bytecode --python $(LOWEST)/bin/python \
+		--requirement $(OLDEST) h5netcdf hypothesis ipython obstore pytest pytest-xdist
+	$(UV) pip install --quiet --python $(LOWEST)/bin/python --no-deps --editable .
+	touch $(LOWEST)/.ready
+
 # Everything, once. Clusters, processes to be killed, notebooks and TerraTorch's largest models use
 # both cores by themselves.
 test: $(READY)
@@ -65,4 +89,4 @@ lock: $(UV)
 		--generate-hashes --no-emit-index-url --upgrade -o requirements.lock
 
 clean:
-	rm -rf $(VENV) demo dist docs/_build docs/notebooks .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) demo dist docs/_build docs/notebooks .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,7 @@
 """The recipes, read this first: check and arrange a cube, plan windows, encode, label."""
 
 from collections.abc import Hashable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -13,7 +14,8 @@ from xr_terramind.blocks.plan import Plan
 from xr_terramind.cube.arrange import Cube
 from xr_terramind.cube.bands import arrange_bands
 from xr_terramind.cube.check import check_cube, inspect_cube
-from xr_terramind.cube.dims import add_band_dim, as_dataarray, describe_source, name_band_dim
+from xr_terramind.cube.datasets import as_dataarray, describe_source
+from xr_terramind.cube.dims import add_band_dim, name_band_dim
 from xr_terramind.cube.report import InputReport
 from xr_terramind.errors import BandError, explain, warn
 from xr_terramind.inference.encode import check_and_encode, encode_block
@@ -31,7 +33,7 @@ from xr_terramind.options import (
     show_options,
 )
 from xr_terramind.options.table import MissingBands, Output
-from xr_terramind.result.attrs import result_attrs
+from xr_terramind.result.attrs import find_lost, result_attrs
 from xr_terramind.result.grid import cells_of, label, pool_grid
 
 
@@ -131,7 +133,7 @@ def check(
     cube : xarray.DataArray or xarray.Dataset
         As for `embed`.
     sample : int, optional
-        Windows to read for the values; of a lazy cube 4 by default.
+        Windows to read for the values; of a lazy cube 4 by default, of a series one per date, too.
     modality : str, optional
         ``"S2L2A"`` where no option says otherwise.
     missing_bands : {"error", "mean"}, optional
@@ -143,7 +145,11 @@ def check(
         With ``.ok``, ``.issues`` and ``.raise_for_errors()``.
     """
     options = _resolve_given(modality=modality, missing_bands=missing_bands)
-    return check_cube(cube, sample=sample, **_say_how(options))
+    _, arranged = inspect_cube(cube, **_say_how(options))
+    report = check_cube(cube, sample=sample, **_say_how(options))
+    if arranged is None:
+        return report
+    return replace(report, issues=(*report.issues, *find_lost(cube, arranged.data)))
 
 
 def arrange(
@@ -186,7 +192,7 @@ def _arrange_bands(
 ) -> tuple[xr.DataArray, dict[str, Hashable]]:
     options = _resolve_given(modality=modality, missing_bands=missing_bands)
     wanted = modality_of(options.modality)
-    array = name_band_dim(add_band_dim(as_dataarray(cube, wanted), wanted))
+    array = name_band_dim(add_band_dim(as_dataarray(cube, wanted), wanted), wanted)
     how: Any = {"missing_bands": options.missing_bands, "source": describe_source(cube)}
     return arrange_bands(array, wanted, pick=True, **how)[:2]
 
@@ -208,9 +214,9 @@ def _say_how(options: EmbedOptions) -> dict[str, Any]:
 def _arrange(cube: xr.DataArray | xr.Dataset, options: EmbedOptions, *, tell: bool = False) -> Cube:
     report, arranged = inspect_cube(cube, **_say_how(options))
     report.raise_for_errors()
-    for issue in report.warnings if tell else ():
-        warn(issue.message)
     assert arranged is not None  # a report without errors comes with a cube
+    for issue in (*report.warnings, *find_lost(cube, arranged.data)) if tell else ():
+        warn(issue.message)
     return arranged
 
 
@@ -220,29 +226,30 @@ def _embed_arranged(cube: Cube, options: EmbedOptions) -> xr.DataArray:
     features, valid = _encode(cube, layout, request, options)
     cells = cells_of(layout, fit=options.fit, output=options.output)
     attrs = result_attrs(cube, options, request, layout)
-    grid = label(features, valid, cube.data, cube.grid, cells, attrs)
+    grid = label(features, valid, cube.data, cube.grid, cells, attrs, cube.origins)
     return pool_grid(grid, options.pooling) if options.output == "pooled" else grid
 
 
 def _encode(
     cube: Cube, layout: Plan, request: EncodeRequest, options: EmbedOptions
 ) -> tuple[Any, Any]:
-    # -> features ([time,] feature, y, x) and valid fraction ([time,] y, x), in NumPy or Dask
+    # -> features (..., feature, y, x) and valid fraction (..., y, x), in NumPy or Dask; in front
+    # stand the cube's own dims.
     n_features = request.key.spec.dim
     encode = encode_resized if options.fit == "resize" else encode_block
-    function = partial(check_and_encode, encode=encode, request=request)
+    # Only a block that is the whole cube knows its dates, and may miss valid pixels.
+    dates = cube.image_names if layout.n_blocks == 1 else None
+    function = partial(check_and_encode, encode=encode, request=request, dates=dates)
     if cube.is_lazy:
         source = cube.data.data
         marked = partial(function, cube_name=source.name)
         return map_blocks(source, layout, marked, n_features=n_features, name=TASK_NAME)
     pixels = np.asarray(cube.data.values)
-    dated = "time" in cube.data.dims
+    images = pixels.reshape(-1, *pixels.shape[-3:])
     # In memory there is one block, and the graph would only be in the way.
-    encoded = function(
-        pixels if dated else pixels[None], layout.row_blocks[0], layout.col_blocks[0]
-    )
-    features, valid = encoded[:, :n_features], encoded[:, n_features]
-    return (features, valid) if dated else (features[0], valid[0])
+    encoded = function(images, layout.row_blocks[0], layout.col_blocks[0])
+    encoded = encoded.reshape(*pixels.shape[:-3], *encoded.shape[1:])
+    return encoded[..., :n_features, :, :], encoded[..., n_features, :, :]
 
 
 @show_options
@@ -253,7 +260,7 @@ def embed_array(
 
     Parameters
     ----------
-    array : ndarray, shape (band, y, x) or (image, band, y, x)
+    array : ndarray, shape (..., band, y, x)
         Raw values (0..10000 for Sentinel-2), all of the modality's bands in the model's order.
     output : {"pooled", "grid", "windows"}, default "pooled"
         As for `embed`.
@@ -262,12 +269,12 @@ def embed_array(
     Returns
     -------
     ndarray of float32
-        (feature,) or (feature, y, x); with the images in front where there was an image axis.
+        (..., feature) or (..., feature, y, x): with whatever axes were in front of the bands.
 
     Raises
     ------
     BandError
-        Where the array has not 3 or 4 axes, or another number of bands.
+        Where the array has fewer than 3 axes, or another number of bands.
 
     Examples
     --------
@@ -280,18 +287,18 @@ def embed_array(
     modality = modality_of(chosen.modality)
     array = np.asarray(array)
     _check_array(array, modality)
-    dims = ("time", "band", "y", "x")[-array.ndim :]
+    dims = *(f"axis_{axis}" for axis in range(array.ndim - 3)), "band", "y", "x"
     image = xr.DataArray(array, dims=dims, coords={"band": list(modality.bands)})
     return _embed_arranged(_arrange(image, chosen), chosen).values
 
 
 def _check_array(array: np.ndarray, modality: Modality) -> None:
-    if array.ndim not in (3, 4) or array.shape[-3] != len(modality.bands):
+    if array.ndim < 3 or array.shape[-3] != len(modality.bands):
         raise BandError(
             explain(
                 f"an array of shape {array.shape}",
-                f"(band, y, x) or (image, band, y, x) with the {len(modality.bands)} bands "
-                f"{', '.join(modality.bands)} of {modality.name}",
+                f"(band, y, x), with axes of images in front or without, and the "
+                f"{len(modality.bands)} bands {', '.join(modality.bands)} of {modality.name}",
                 "Move the bands to axis -3 and put them in this order.",
             )
         )

@@ -265,7 +265,7 @@ MISNAMED = {
         [],
     ),
     "surplus, ten bands": (
-        lambda: as_dataset(scene().sel(band=TEN)).assign(other=scene()[0]),
+        lambda: as_dataset(scene().sel(band=TEN)).assign(other=scene()[0].drop_vars("band")),
         "S2L2A",
         ["B1", "B9"],
     ),

@@ -10,7 +10,7 @@ import torch
 from dask.base import tokenize
 
 import xr_terramind as xtm
-from tests.support.cubes import TINY
+from tests.support.cubes import TINY, embed, image
 from tests.support.requests import make_key, make_request
 from xr_terramind.inference import loaded
 from xr_terramind.inference.device import resolve_runtime
@@ -174,3 +174,19 @@ def test_footprints_share_pixels_by_area():
     share = footprint_share(valid, 2)
     np.testing.assert_allclose(share, [[0.4, 0.4], [0, 0]])
     assert footprint_share(np.ones((3, 7), bool), 4) == pytest.approx(np.ones((4, 4)))
+
+
+@pytest.mark.parametrize("output", ["grid", "windows"])
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_padding_is_no_data_where_0_is_a_height(engine, output):
+    # 40 px are padded to whole patches; zeros that fill them would be sea level.
+    heights = np.random.default_rng(0).normal(400, 80, (1, 40, 40)).astype("float32")
+    rim = np.full((1, 48, 48), np.nan, "float32")
+    rim[:, :40, :40] = heights
+    how = {"modality": "DEM", "engine": engine, "output": output}
+    found, expected = (embed(image(["DEM"], pixels), **how) for pixels in (heights, rim))
+    if output == "grid":
+        share = np.array([1, 1, 0.5])
+        np.testing.assert_allclose(found.valid_fraction, share[:, None] * share, atol=1e-6)
+    np.testing.assert_allclose(found.valid_fraction, expected.valid_fraction, atol=1e-6)
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)

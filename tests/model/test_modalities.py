@@ -88,3 +88,22 @@ def test_a_file_of_another_size_is_refused_for_a_subset_as_well(tmp_path):
     path = save(state, tmp_path / "tiny.pt")
     with pytest.raises(xtm.errors.WeightsError, match=r"192, 768.*192, 3072"):
         load_encoder(TINY, RGB, locate(str(path), TINY))
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "means", "deviations"),
+    [
+        ("S2L2A", "v1", 199002.982, 136072.604),
+        ("S2L2A", "v01", 170135.586, 112384.349),
+        ("S2L1C", "v1", 199453.613, 123787.956),
+        ("RGB", "v1", 449.134, 281.986),
+        ("S1GRD", "v1", -53.185, 16.975),
+        ("S1RTC", "v1", -45.588, 13.309),
+        ("DEM", "v1", 670.665, 951.272),
+    ],
+)
+def test_statistics_have_the_sums_of_terratorchs_tables(name, version, means, deviations):
+    # Each number times its place, so that swapped digits and swapped bands show; that all are equal
+    # to TerraTorch's is held where TerraTorch is imported.
+    sums = [np.dot(np.arange(1, len(n) + 1), n) for n in MODALITIES[name].statistics[version]]
+    np.testing.assert_allclose(sums, [means, deviations], atol=6e-4, rtol=0)

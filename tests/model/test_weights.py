@@ -24,6 +24,13 @@ from xr_terramind.model.random_weights import random_weights
 from xr_terramind.model.specs import MODELS
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _on_torch():
+    # OpenVINO would convert the encoder anew for each file; here it is the file that matters.
+    with xtm.set_options(engine="torch"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def state() -> State:
     return make_state()

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import xr_terramind as xtm
-from xr_terramind.cube.geometry import read_transform
+from xr_terramind.cube.transforms import read_transform
 from xr_terramind.result.cells import north_up
 from xr_terramind.result.check import check_grid, check_image, check_made_by_embed, check_storable
 

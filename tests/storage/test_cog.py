@@ -256,7 +256,7 @@ def dated(array: xr.DataArray) -> xr.DataArray:
     ("change", "words"),
     [
         (dated, r"2 dates.*isel\(time=0\)"),
-        (lambda a: a.expand_dims(place=2), r"dimensions \('place', 'feature', 'y', 'x'\)"),
+        (lambda a: a.expand_dims(place=2), r"along place; .*isel\(place=0\)"),
         (lambda a: a.mean(["y", "x"]), r"dimensions \('feature',\)"),
         (lambda a: a.drop_vars("spatial_ref"), "without a CRS"),
         (lambda a: a.isel(x=[0, 1, 5]), "not evenly spaced along x"),

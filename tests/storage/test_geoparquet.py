@@ -263,7 +263,7 @@ def test_a_failure_leaves_what_was_there(tmp_path):
         (lambda e: e.mean(["y", "x"]), "expected an embedding with feature, y and x"),
         (lambda e: e.drop_vars("spatial_ref"), "without a CRS"),
         (lambda e: e.isel(y=[0, 1, 3]), "not evenly spaced along y"),
-        (lambda e: e.expand_dims(place=2), r"dimensions place.*\.isel"),
+        (lambda e: e.expand_dims(bbox=2), r"dimensions bbox.*embedding\.rename"),
     ],
 )
 def test_what_is_no_grid(change, words, tmp_path):

@@ -200,7 +200,9 @@ def test_dates_of_any_unit(unit, tmp_path):
     source = source.assign_coords(time=source.time.values.astype(f"M8[{unit}]"))
     embedding = embed(source)
     embedding.terramind.to_zarr(tmp_path / "e.zarr")
-    assert_written(embedding, tmp_path / "e.zarr")
+    # Read as nanoseconds; only pandas 3 calls indexes of two units equal.
+    expected = embedding.assign_coords(time=embedding.time.values.astype("M8[ns]"))
+    assert_written(expected, tmp_path / "e.zarr")
 
 
 def test_blocks_without_a_valid_pixel_are_stored_and_done(tmp_path):

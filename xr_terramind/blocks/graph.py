@@ -21,13 +21,12 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from xr_terramind.blocks.dask_tasks import Graph, Key, make_task
-from xr_terramind.blocks.plan import Plan
+from xr_terramind.blocks.plan import Plan, split_images
 from xr_terramind.blocks.windows import AxisBlock
 
 TASK_NAME = "terramind-embed"
 """What the tasks that embed a block are called on the dashboard."""
 
-_DATED = 4  # axes of a source with time
 _EVERYTHING = slice(None)
 
 BlockFunction = Callable[[np.ndarray, AxisBlock, AxisBlock], np.ndarray]
@@ -65,13 +64,14 @@ def map_blocks(
 
     Parameters
     ----------
-    source : dask.array.Array, shape ([time,] band, y, x)
-        In any chunks of known sizes.
+    source : dask.array.Array, shape (..., band, y, x)
+        In any chunks of known sizes. The axes in front, none or many, are one axis of images in the
+        plan and for the function: the last of them fastest.
     plan : Plan
         The blocks, and the chunks of the results.
     function : callable
-        ``function(pixels, rows, cols)`` with pixels (time, band, y, x) returns float32
-        (time, n_features + 1, y, x). It is pickled into the graph.
+        ``function(pixels, rows, cols)`` with pixels (image, band, y, x) returns float32
+        (image, n_features + 1, y, x). It is pickled into the graph.
     n_features : int
         Features of the first result.
     name : str
@@ -79,9 +79,9 @@ def map_blocks(
 
     Returns
     -------
-    features : dask.array.Array, shape ([time,] n_features, y, x)
+    features : dask.array.Array, shape (..., n_features, y, x)
         All but the last of the function's outputs.
-    last : dask.array.Array, shape ([time,] y, x)
+    last : dask.array.Array, shape (..., y, x)
         The last of them.
     """
     token = tokenize(source.name, plan, function, n_features)
@@ -92,24 +92,26 @@ def map_blocks(
     edges = _make_edge_tasks(plan, blocks)
     if edges:
         graph = _add_layer(graph, _edge_name(blocks), edges, {blocks})
-    dated = source.ndim == _DATED
     outputs = ("features", slice(0, n_features)), ("valid", n_features)
     features, last = (
-        _make_output(graph, blocks, plan, f"{name}-{what}-{token}", select, dated=dated)
+        _make_output(graph, blocks, plan, f"{name}-{what}-{token}", select, source.shape[:-3])
         for what, select in outputs
     )
     return features, last
 
 
 def _make_block_tasks(source: da.Array, plan: Plan, function: BlockFunction, name: str) -> Graph:
-    *time_chunks, band_chunks, row_chunks, col_chunks = source.chunks
-    times = [[find_pieces(chunks, *dates) for chunks in time_chunks] for dates in plan.time_blocks]
+    *image_chunks, band_chunks, row_chunks, col_chunks = source.chunks
+    images = [
+        [find_pieces(chunks, *span) for chunks, span in zip(image_chunks, spans, strict=True)]
+        for spans in product(*split_images(source.shape[:-3], plan.times_per_block))
+    ]
     bands = find_pieces(band_chunks, 0, source.shape[-3])
     rows = [find_pieces(row_chunks, block.read_start, block.read_stop) for block in plan.row_blocks]
     cols = [find_pieces(col_chunks, block.read_start, block.read_stop) for block in plan.col_blocks]
     graph: Graph = {}
-    for t, i, j in product(range(len(times)), range(len(rows)), range(len(cols))):
-        axes = (*times[t], bands, rows[i], cols[j])
+    for t, i, j in product(range(len(images)), range(len(rows)), range(len(cols))):
+        axes = (*images[t], bands, rows[i], cols[j])
         needs = _add_crops(graph, source.name, f"{name}-crop", axes)
         counts = tuple(map(len, axes))
         spans = plan.row_blocks[i], plan.col_blocks[j]
@@ -152,8 +154,8 @@ def run_block(
 ) -> np.ndarray:
     """Join a block's rectangles, so many along each axis, and run the function on them."""
     pixels = np.asarray(parts[0]) if len(parts) == 1 else join(parts, counts)
-    # (time, n_features + 1, y, x)
-    return function(pixels if pixels.ndim == _DATED else pixels[None], rows, cols)
+    # (image, n_features + 1, y, x)
+    return function(pixels.reshape(-1, *pixels.shape[-3:]), rows, cols)
 
 
 def join(parts: Sequence[np.ndarray], counts: Sequence[int]) -> np.ndarray:
@@ -203,9 +205,21 @@ def _edge_key(blocks: str, t: int, row: Piece, j: int) -> Key:
 
 
 def _make_output(
-    graph: HighLevelGraph, blocks: str, plan: Plan, name: str, select: slice | int, *, dated: bool
+    graph: HighLevelGraph,
+    blocks: str,
+    plan: Plan,
+    name: str,
+    select: slice | int,
+    image_sizes: tuple[int, ...],
 ) -> da.Array:
     times, rows, cols = _find_output_pieces(plan)
+    # Blocks hold whole images, and so the chunks along all axes in front are those of the blocks.
+    image_chunks = [
+        tuple(stop - start for start, stop in spans)
+        for spans in split_images(image_sizes, plan.times_per_block)
+    ]
+    places = list(product(*(range(len(sizes)) for sizes in image_chunks)))
+    shapes = list(product(*image_chunks))
     feature_axis = () if isinstance(select, int) else (0,)
 
     def source_key(t: Piece, row: Piece, col: Piece) -> Key:
@@ -220,12 +234,12 @@ def _make_output(
     )
     layer: Graph = {}
     for t, i, j in product(range(len(times)), range(len(rows)), range(len(cols))):
-        key = (name, *(t,) * dated, *feature_axis, i, j)
+        key = (name, *places[t], *feature_axis, i, j)
         slices = time_slices[t], row_slices[i], col_slices[j]
         needs = [source_key(*chosen) for chosen in product(times[t], rows[i], cols[j])]
-        layer[key] = make_task(key, select_output, slices, select, dated, needs=needs)
+        layer[key] = make_task(key, select_output, slices, select, shapes[t], needs=needs)
     feature_chunks = () if isinstance(select, int) else ((select.stop,),)
-    chunks = (*plan.chunk_sizes[: int(dated)], *feature_chunks, *plan.chunk_sizes[1:])
+    chunks = (*image_chunks, *feature_chunks, *plan.chunk_sizes[1:])
     graph = _add_layer(graph, name, layer, set(graph.layers) & {blocks, _edge_name(blocks)})
     return da.Array(graph, name, chunks, dtype=np.float32)
 
@@ -233,7 +247,7 @@ def _make_output(
 def select_output(
     slices: tuple[Sequence[slice], Sequence[slice], Sequence[slice]],
     select: slice | int,
-    dated: bool,
+    image_shape: tuple[int, ...],
     *blocks: np.ndarray,
 ) -> np.ndarray:
     """Cut one chunk of a result out of the blocks that hold it.
@@ -241,17 +255,17 @@ def select_output(
     Parameters
     ----------
     slices : tuple of lists of slice
-        Which part of each block, along time, y and x.
+        Which part of each block, along images, y and x.
     select : slice or int
         Which of the function's outputs.
-    dated : bool
-        Keep the axis of time.
-    *blocks : ndarray, shape (time, n_features + 1, y, x)
+    image_shape : tuple of int
+        The chunk's axes in front, of which the images are one.
+    *blocks : ndarray, shape (image, n_features + 1, y, x)
         As many as `slices` has combinations, the last axis fastest.
 
     Returns
     -------
-    ndarray, shape ([time,] feature, y, x), or ([time,] y, x) for a single output
+    ndarray, shape (..., feature, y, x), or (..., y, x) for a single output
     """
     parts = [
         block[times, select, rows, cols]
@@ -260,4 +274,4 @@ def select_output(
     n_times, n_rows, n_cols = map(len, slices)
     feature_axis = () if isinstance(select, int) else (1,)
     chunk = join(parts, (n_times, *feature_axis, n_rows, n_cols))
-    return chunk if dated else chunk[0]
+    return chunk.reshape(*image_shape, *chunk.shape[1:])

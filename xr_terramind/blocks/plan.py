@@ -49,15 +49,15 @@ class Plan:
     Attributes
     ----------
     n_times : int
-        Dates of the cube (1 where it has no time dimension).
+        Images of the cube: dates, or entries of whatever dims it has in front (1 without any).
     rows, cols : Axis
         The windows along y and x.
     times_per_block : int
-        Dates that one block covers.
+        Images that one block covers, as `split_images` groups them.
     row_blocks, col_blocks : tuple of AxisBlock
-        One axis of each block; blocks are their product with the blocks of dates.
+        One axis of each block; blocks are their product with the blocks of images.
     out_chunk : tuple of int
-        Cells (time, y, x) of a chunk of the result. All chunks but the last of an axis have this
+        Cells (image, y, x) of a chunk of the result. All chunks but the last of an axis have this
         size, as Zarr asks; with an overlap the blocks' own borders lie half an overlap further.
     """
 
@@ -71,7 +71,7 @@ class Plan:
 
     @property
     def time_blocks(self) -> tuple[tuple[int, int], ...]:
-        """Dates [start, stop) of each block."""
+        """Images [start, stop) of each block."""
         return tuple(_split(self.n_times, self.times_per_block))
 
     @property
@@ -81,7 +81,7 @@ class Plan:
 
     @property
     def block_sizes(self) -> tuple[tuple[int, ...], ...]:
-        """Output cells (time, y, x) of the blocks along each axis."""
+        """Output cells (image, y, x) of the blocks along each axis."""
         return (
             tuple(stop - start for start, stop in self.time_blocks),
             tuple(block.out_stop - block.out_start for block in self.row_blocks),
@@ -90,7 +90,7 @@ class Plan:
 
     @property
     def chunk_sizes(self) -> tuple[tuple[int, ...], ...]:
-        """Output cells (time, y, x) of the result's chunks along each axis."""
+        """Output cells (image, y, x) of the result's chunks along each axis."""
         return tuple(
             tuple(stop - start for start, stop in _split(total, size))
             for total, size in zip(self.out_shape, self.out_chunk, strict=True)
@@ -98,7 +98,7 @@ class Plan:
 
     @property
     def n_windows(self) -> int:
-        """Windows over all dates, and so images that pass through the encoder."""
+        """Windows over all images, and so what passes through the encoder."""
         spans = [sum(len(b.spans) for b in blocks) for blocks in (self.row_blocks, self.col_blocks)]
         return self.n_times * spans[0] * spans[1]
 
@@ -109,7 +109,7 @@ class Plan:
 
     @property
     def out_shape(self) -> tuple[int, int, int]:
-        """Cells of the output (time, y, x)."""
+        """Cells of the output (image, y, x)."""
         return self.n_times, self.row_blocks[-1].out_stop, self.col_blocks[-1].out_stop
 
 
@@ -122,6 +122,7 @@ def plan_windows(
     times_per_chunk: int = 1,
     per_window: bool = False,
     in_memory: bool = False,
+    image_sizes: tuple[int, ...] = (),
 ) -> Plan:
     """Lay windows over a source grid and group them into blocks of bounded size.
 
@@ -130,17 +131,19 @@ def plan_windows(
     Parameters
     ----------
     shape : tuple of int
-        (time, y, x) of the source, in dates and pixels.
+        (image, y, x) of the source, in images and pixels.
     window_px, overlap_px : int
         Edge of a window and the pixels that neighbours share.
     pixel_bytes : int
         Bytes of one pixel, all bands together, in the source's dtype.
     times_per_chunk : int
-        Dates that come out of the source together; they share a block where they fit.
+        Images that come out of the source together; they share a block where they fit.
     per_window : bool
         One output cell per window instead of one per patch.
     in_memory : bool
         The source is in memory already: make one block of it all.
+    image_sizes : tuple of int
+        Sizes of the axes that hold the images, where there are several.
 
     Raises
     ------
@@ -160,6 +163,7 @@ def plan_windows(
         few = min(counts.min_batch, math.ceil(total / counts.min_blocks))
         wanted = max(few, math.ceil(total / counts.wanted_blocks))
         times = max(1, min(times_per_chunk, n_times, wanted))
+        times = _fit_images(times, image_sizes) if len(image_sizes) > 1 else times
         edge_px = math.isqrt(MAX_BLOCK_BYTES // (pixel_bytes * times))
         affordable = (edge_px - overlap_px) // stride_px
         per_axis = max(1, min(math.ceil(math.sqrt(wanted / times)), affordable))
@@ -173,9 +177,9 @@ def plan_windows(
 
 
 def plan_resize(shape: tuple[int, int, int], *, window_px: int, per_window: bool = False) -> Plan:
-    """Plan one forward pass over the whole extent of each date, resized to `window_px`.
+    """Plan one forward pass over the whole extent of each image, resized to `window_px`.
 
-    Each date is one block; its single span covers all patches of the resized image, or the one
+    Each image is one block; its single span covers all patches of the resized image, or the one
     output cell of the extent where `per_window` is asked for.
     """
     check_window(window_px, 0)
@@ -186,6 +190,37 @@ def plan_resize(shape: tuple[int, int, int], *, window_px: int, per_window: bool
     rows, cols = (Axis(size_px, window_px, window_px) for size_px in (height_px, width_px))
     row_block, col_block = (AxisBlock(0, axis.size_px, 0, cells, (whole,)) for axis in (rows, cols))
     return Plan(n_times, rows, cols, 1, (row_block,), (col_block,), (1, cells, cells))
+
+
+def split_images(sizes: tuple[int, ...], per_block: int) -> list[list[tuple[int, int]]]:
+    """Return [start, stop) of blocks of images along each of their axes; the last is the fastest.
+
+    A block is whole along the last axes, so that its images follow one another.
+    """
+    spans: list[list[tuple[int, int]]] = []
+    for size in reversed(sizes):
+        here = max(1, min(per_block, size))
+        spans.insert(0, list(_split(size, here)))
+        per_block = per_block // size if here == size else 1
+    return spans
+
+
+def _fit_images(most: int, sizes: tuple[int, ...]) -> int:
+    # The most images that `split_images` splits evenly: whole along the last axes, and a divisor of
+    # the axis before them, unless that is the first.
+    count = 1
+    for axis in reversed(range(len(sizes))):
+        size = sizes[axis]
+        if count * size > most:
+            here = most // count
+            is_first = all(other == 1 for other in sizes[:axis])
+            return count * (here if is_first else _largest_divisor(size, here))
+        count *= size
+    return count
+
+
+def _largest_divisor(number: int, most: int) -> int:
+    return next(n for n in range(most, 0, -1) if number % n == 0)
 
 
 def _split(total: int, size: int) -> Iterator[tuple[int, int]]:

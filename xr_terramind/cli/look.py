@@ -11,6 +11,7 @@ import xarray as xr
 from xr_terramind.cli.read import open_embedding
 from xr_terramind.errors import GridError, SourceError, explain
 from xr_terramind.result.cells import north_up
+from xr_terramind.result.check import find_image_dims
 from xr_terramind.result.describe import describe
 from xr_terramind.storage.whole_files import check_folder
 
@@ -24,6 +25,10 @@ Picture = Annotated[
 Date = Annotated[
     str | None, typer.Option(metavar="DATE", help="Of a time series: the date nearest to it.")
 ]
+Image = Annotated[
+    list[str] | None,
+    typer.Option(metavar="DIM=NUMBER", help="Of many images: which one, such as sample=0."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT where it exists.")]
 
 
@@ -36,11 +41,17 @@ def info(store: Store) -> None:
         typer.echo(f"  {name:<{width}}  {text}")
 
 
-def rgb(store: Store, target: Picture, date: Date = None, overwrite: Overwrite = False) -> None:
+def rgb(
+    store: Store,
+    target: Picture,
+    date: Date = None,
+    image: Image = None,
+    overwrite: Overwrite = False,
+) -> None:
     """Draw an embedding's three strongest directions as red, green and blue."""
     _check_picture(target, overwrite)
-    image = _choose_date(open_embedding(store), date).terramind.to_rgb()
-    _write_picture(image, target)
+    embedding = _choose_date(_choose_image(open_embedding(store), image or []), date)
+    _write_picture(embedding.terramind.to_rgb(), target)
 
 
 def similarity(
@@ -51,6 +62,7 @@ def similarity(
     x: Annotated[float | None, typer.Option(help="Or its x, in the embedding's CRS.")] = None,
     y: Annotated[float | None, typer.Option(help="And its y.")] = None,
     date: Date = None,
+    image: Image = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Map how alike all places are to one: the cosine of their vectors."""
@@ -58,7 +70,7 @@ def similarity(
     if in_degrees == in_crs or (lon, lat, x, y).count(None) != 2:
         raise typer.BadParameter("expected one place: --lon and --lat, or --x and --y.")
     _check_picture(target, overwrite)
-    embedding = _choose_date(open_embedding(store), date)
+    embedding = _choose_date(_choose_image(open_embedding(store), image or []), date)
     place: dict[str, Any] = {"x": x, "y": y}
     if in_degrees:
         place = {"x": lon, "y": lat, "crs": "EPSG:4326"}
@@ -85,6 +97,25 @@ def _check_picture(target: Path, overwrite: bool) -> None:
                 "Choose another one, or pass --overwrite to replace it.",
             )
         )
+
+
+def _choose_image(embedding: xr.DataArray, wanted: list[str]) -> xr.DataArray:
+    dims = {str(dim): dim for dim in find_image_dims(embedding) if dim != "time"}
+    chosen: dict[Any, int] = {}
+    for text in wanted:
+        name, _, number = text.partition("=")
+        if name not in dims or not number.isdigit() or int(number) >= embedding.sizes[dims[name]]:
+            sizes = [f"{one}=0 to {embedding.sizes[dim] - 1}" for one, dim in dims.items()]
+            expected = ", ".join(sizes) or "none, as there is one image only"
+            raise typer.BadParameter(f"found --image {text}; expected {expected}.")
+        chosen[dims[name]] = int(number)
+    missing = [name for name, dim in dims.items() if dim not in chosen]
+    if missing:
+        sizes = [f"{embedding.sizes[dims[name]]} along {name}" for name in missing]
+        calls = " ".join(f"--image {name}=0" for name in missing)
+        found = f"several images, {', '.join(sizes)}"
+        raise GridError(explain(found, "one image", f"Choose it, for example with {calls}."))
+    return embedding.isel(chosen)
 
 
 def _choose_date(embedding: xr.DataArray, date: str | None) -> xr.DataArray:

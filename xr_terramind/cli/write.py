@@ -20,7 +20,7 @@ from xr_terramind.blocks.progress import block_progress
 from xr_terramind.blocks.run import wait_for_threads
 from xr_terramind.cli.read import format_of
 from xr_terramind.errors import SourceError, TerraMindError, explain
-from xr_terramind.result.check import check_image
+from xr_terramind.result.check import check_image, find_image_dims
 from xr_terramind.storage.cog import to_cog
 from xr_terramind.storage.layout import stored_dtype
 from xr_terramind.storage.to_zarr import to_zarr
@@ -118,8 +118,8 @@ def _write_file(embedding: xr.DataArray, path: Path) -> None:
             # of a data set, whose embedding fits in memory.
             names = [f"feature {number}" for number in embedding["feature"].values]
             named = embedding.compute().assign_attrs(long_name=names)
-            dates = set(named.dims) & {"time"}  # one at most, which has been checked
-            named.squeeze(dates).rio.to_raster(unfinished, recalc_transform=True)
+            lone = find_image_dims(named)  # of one image each, which has been checked
+            named.squeeze(lone).rio.to_raster(unfinished, recalc_transform=True)
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """A cube in the order that the model takes, and what is refused whatever its bands are."""
 
 import math
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 
+import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xr_terramind.cube.bands import AS_USUAL, Source
 from xr_terramind.cube.geometry import PixelGrid
+from xr_terramind.cube.values.images import NOTHING_TOLD, ImageName, Told, name_images
 from xr_terramind.errors import GridError, ValueRangeError, explain
 from xr_terramind.model.modalities import Modality
 
@@ -16,19 +19,49 @@ from xr_terramind.model.modalities import Modality
 class Cube:
     """A source cube in the order that the model takes, as `inspect_cube` arranges it."""
 
-    data: xr.DataArray  # ([time,] band, y, x), bands in the model's order and names
+    data: xr.DataArray  # (..., band, y, x), bands in the model's order and names
     modality: Modality  # with the bands that are there
     names: dict[str, Hashable]  # model band -> the name that it has in the source
     assumed: bool  # the source names no bands, so that the model's order was assumed
     grid: PixelGrid
     nodata: tuple[float, ...]  # raw values for no data; NaN and infinity always stand for it
+    told: Told = NOTHING_TOLD  # what the attrs say of unit and scale
+    # Where images lie on grids of their own, alike but for their place: the first pixel's centre of
+    # each along y or x, with the dimensions that it differs along. `grid` is that of the first.
+    origins: Mapping[str, xr.Variable] = field(default_factory=dict)
     source: Source = AS_USUAL  # what its owner calls the dimensions
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Size as (time, y, x), 1 for a cube without time."""
-        sizes = self.data.sizes
-        return sizes.get("time", 1), sizes["y"], sizes["x"]
+        """Size as (image, y, x): what stands in front of the bands counts images."""
+        sizes = self.data.shape
+        return math.prod(sizes[:-3]), sizes[-2], sizes[-1]
+
+    @property
+    def image_dims(self) -> tuple[Hashable, ...]:
+        """Dimensions in front of band, y and x, such as time: each entry is an image of its own."""
+        return self.data.dims[:-3]
+
+    def image(self, number: int) -> xr.DataArray:
+        """Select one image (band, y, x); of several dimensions in front the last counts fastest."""
+        sizes = [self.data.sizes[dim] for dim in self.image_dims]
+        place = np.unravel_index(number, sizes) if sizes else ()
+        return self.data.isel({d: int(n) for d, n in zip(self.image_dims, place, strict=True)})
+
+    @property
+    def image_names(self) -> tuple[ImageName, ...]:
+        """What messages call the images: the dates of a series, or their place in the cube."""
+        if not self.image_dims and "time" in self.data.coords:
+            return name_images({"time": (1, np.atleast_1d(self.data.coords["time"].values))})
+        return name_images({dim: self._read_labels(dim) for dim in self.image_dims})
+
+    def _read_labels(self, dim: Hashable) -> tuple[int, np.ndarray | None]:
+        # An index, so that a time with a zone is read as UTC; of (sample, time) a coordinate time
+        # may have both dimensions, and so labels neither.
+        index = self.data.indexes.get(dim)
+        if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
+            index = index.tz_convert(None)
+        return self.data.sizes[dim], None if index is None else np.asarray(index)
 
     @property
     def is_lazy(self) -> bool:

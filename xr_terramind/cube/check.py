@@ -1,34 +1,49 @@
 """Check a source cube: the cheap things at once, the values on a sample."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 import xarray as xr
 from dask.base import compute
+from rioxarray.exceptions import MissingSpatialDimensionError
 
 from xr_terramind.cube.arrange import Cube, check_dtype, check_sizes
 from xr_terramind.cube.bands import (
     arrange_bands,
-    invalid_pixels,
     lacking_issues,
     nodata_values,
     subset_issues,
 )
-from xr_terramind.cube.dims import add_band_dim, as_dataarray, describe_source, order_dims
-from xr_terramind.cube.geometry import PixelGrid, pixel_grid, pixel_size_m
+from xr_terramind.cube.datasets import as_dataarray, describe_source
+from xr_terramind.cube.dims import (
+    add_band_dim,
+    drop_quality,
+    find_role,
+    order_dims,
+    split_images,
+)
+from xr_terramind.cube.geometry import PixelGrid, list_image_codes, pixel_grid, pixel_size_m
+from xr_terramind.cube.place import place_issues
 from xr_terramind.cube.report import InputReport, Issue, make_warning
-from xr_terramind.cube.values import sample_values, value_facts, value_issues
+from xr_terramind.cube.transforms import Caller
+from xr_terramind.cube.values.images import (
+    Image,
+    cut_images,
+    read_told,
+    sample_values,
+    value_facts,
+)
+from xr_terramind.cube.values.judge import no_valid_pixel_issue, value_issues
 from xr_terramind.errors import TerraMindError
 from xr_terramind.model.modalities import Modality
-
-PIXEL_SIZE_M = 10.0
-"""Ground sampling distance of the images that TerraMind was pretrained on."""
 
 SAMPLE_WINDOWS = 4
 """Windows that `check` reads of a lazy cube where the caller names no number."""
 
-_PIXEL_SIZE_TOLERANCE = 0.1
+SAMPLE_DATES = 24
+"""Dates of a lazy series that it reads one more window of, the same one of each."""
 
 T = TypeVar("T")
 
@@ -59,7 +74,8 @@ def inspect_cube(
             return None
 
     def find_dims() -> xr.DataArray:
-        array = order_dims(add_band_dim(as_dataarray(obj, modality), modality))
+        array = add_band_dim(as_dataarray(obj, modality), modality)
+        array = drop_quality(order_dims(array, modality), modality)
         check_sizes(array)
         return array
 
@@ -73,7 +89,9 @@ def inspect_cube(
         "bands",
         lambda: arrange_bands(array, modality, missing_bands=missing_bands, source=source),
     )
-    grid = attempt("grid", lambda: pixel_grid(array))
+    caller = _describe_caller(obj)
+    placed, origins, codes = attempt("grid", lambda: _place_first(array)) or (array, {}, [])
+    grid = attempt("grid", lambda: pixel_grid(placed, caller))
     if arranged is not None:
         facts["bands"] = ", ".join(f"{band}={name}" for band, name in arranged[1].items())
         modality = modality.subset(list(arranged[1]))
@@ -81,8 +99,12 @@ def inspect_cube(
     if modality.full is not None:
         facts["missing"] = f"{', '.join(modality.missing)}, at the mean of pretraining"
     if grid is not None:
-        facts |= _grid_facts(grid, array)
-        issues += _grid_issues(grid, array)
+        facts |= _grid_facts(grid, placed)
+        located: PixelGrid = grid
+        issues += attempt("grid", lambda: list(place_issues(placed, located, caller))) or []
+        if len(codes) > 1:  # one CRS is claimed where all images have it
+            grid = replace(grid, crs=None)
+            facts["crs"] = f"{', '.join(codes[:4])}{', ...' * (len(codes) > 4)}, image by image"
     if fit == "windows":
         issues += _extent_issues(array, window_px)
     if arranged is not None and arranged[2]:
@@ -91,7 +113,8 @@ def inspect_cube(
     if not report.ok or arranged is None or grid is None:
         return report, None
     data, names, assumed = arranged
-    return report, Cube(data, modality, names, assumed, grid, nodata_values(array), source)
+    told, nodata = read_told(data.attrs), nodata_values(array)
+    return report, Cube(data, modality, names, assumed, grid, nodata, told, origins, source)
 
 
 def check_cube(
@@ -105,8 +128,8 @@ def check_cube(
 ) -> InputReport:
     """Check a cube, and the values of a sample of its windows.
 
-    `sample` windows are read, spread over the cube; by default 4 of a lazy cube, and of a cube in
-    memory every value up to a stride.
+    `sample` windows are read, spread over the cube; by default 4 of a lazy cube and one per date
+    of 24 dates, and of a cube in memory every value up to a stride.
     """
     report, cube = inspect_cube(
         obj, modality, window_px=window_px, fit=fit, missing_bands=missing_bands
@@ -114,43 +137,63 @@ def check_cube(
     if cube is None:
         return report
     windows = _read_windows(cube, window_px, sample)
-    values = np.concatenate([sample_values(window) for window in windows], axis=-1)
-    invalid = invalid_pixels(values, cube.nodata, cube.modality)
+    images = _sample_images(cube, windows)
     issues = [
         *report.issues,
-        *lacking_issues(windows, cube.nodata, cube.modality, cube.source),
-        *value_issues(values, invalid, cube.modality),
+        *lacking_issues([pixels for _, pixels in windows], cube.nodata, cube.modality, cube.source),
+        *value_issues(images, cube.modality, cube.told, cube.nodata),
     ]
-    facts = {**report.facts, **value_facts(values, invalid)}
+    if not any(image.pixels.size for image in images):
+        issues.append(no_valid_pixel_issue())
+    facts = {**report.facts, **value_facts(images)}
     return InputReport(tuple(sorted(issues, key=lambda issue: issue.severity)), facts)
 
 
-def _grid_issues(grid: PixelGrid, array: xr.DataArray) -> Iterator[Issue]:
-    size = pixel_size_m(grid, (array.sizes["y"], array.sizes["x"]))
-    if grid.crs is None:
-        yield make_warning(
-            "no-crs",
-            "no CRS",
-            "an EPSG code, so that the embedding knows where it lies",
-            f"{_crs_remedy(array)} x and y are kept all the same.",
-        )
-    elif size and any(abs(edge / PIXEL_SIZE_M - 1) > _PIXEL_SIZE_TOLERANCE for edge in size):
-        yield make_warning(
-            "pixel-size",
-            f"pixels of {size[0]:.4g} x {size[1]:.4g} m on the ground",
-            f"{PIXEL_SIZE_M:g} m, as TerraMind was trained on",
-            "Resample with cube.rio.reproject(cube.rio.estimate_utm_crs(), resolution=10).",
-        )
+def _place_first(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, xr.Variable], list[str]]:
+    # Images that lie apart stand for each other where the first one does: pixels are of one size.
+    placed, origins = split_images(array)
+    codes = list_image_codes(placed)
+    return (placed.rio.write_crs(codes[0], "spatial_ref") if codes else placed), origins, codes
 
 
-def _crs_remedy(array: xr.DataArray) -> str:
-    name = array.encoding.get("grid_mapping", array.attrs.get("grid_mapping"))
-    if name is None or name in array.coords:
-        return "Write it with cube.rio.write_crs('EPSG:...');"
-    return (
-        "Write it with cube.rio.write_crs('EPSG:...'), or open the file with decode_coords='all', "
-        f"which brings its variable {name!r} along;"
-    )
+def _describe_caller(obj: xr.DataArray | xr.Dataset) -> Caller:
+    """Find out how remedies have to write the caller's cube, so that rioxarray takes it."""
+    variables = list(obj.data_vars.values()) if isinstance(obj, xr.Dataset) else [obj]
+    images = [one for one in variables if {find_role(dim) for dim in one.dims} >= {"y", "x"}]
+    roles = {find_role(dim): dim for one in images for dim in one.dims}
+    y, x = roles.get("y", "y"), roles.get("x", "x")
+    named = "cube"
+    if not _knows_dims(obj, x, y):
+        named += f".rename({ {x: 'x', y: 'y'} })"
+        x_ready, y_ready = "x", "y"
+    else:
+        x_ready, y_ready = str(x), str(y)
+    ready = named
+    if isinstance(obj, xr.Dataset):
+        ready += _set_grid_mapping(obj)
+        if len(images) == 1 and images[0].ndim > 3:
+            ready += f".data_vars[{images[0].name!r}]"
+    if any(one.dims[-2:] != (y, x) for one in images):
+        ready += f".transpose(..., {y_ready!r}, {x_ready!r})"
+    if len(images) == 1 and images[0].ndim > 3 and "band" in roles:
+        ready += f".to_dataset({roles['band']!r})"
+    keeps = isinstance(obj, xr.Dataset) and any("transform" in one.attrs for one in images)
+    return Caller(str(x), str(y), named, ready, keeps)
+
+
+def _knows_dims(obj: xr.DataArray | xr.Dataset, x: Hashable, y: Hashable) -> bool:
+    try:
+        return (obj.rio.x_dim, obj.rio.y_dim) == (x, y)
+    except MissingSpatialDimensionError:
+        return False
+
+
+def _set_grid_mapping(dataset: xr.Dataset) -> str:
+    # A file read without decode_coords="all" has its CRS among the data variables.
+    for name, variable in dataset.data_vars.items():
+        if "spatial_ref" in variable.attrs or "crs_wkt" in variable.attrs:
+            return f".set_coords({name!r}).rio.write_grid_mapping({name!r})"
+    return ""
 
 
 def _extent_issues(array: xr.DataArray, window_px: int) -> Iterator[Issue]:
@@ -180,28 +223,59 @@ def _array_facts(array: xr.DataArray) -> dict[str, str]:
 
 
 def _grid_facts(grid: PixelGrid, array: xr.DataArray) -> dict[str, str]:
-    north = "south" if grid.flip_y else "north"
     facts = {"crs": "none" if grid.crs is None else str(grid.crs.to_string())[:60]}
     size = pixel_size_m(grid, (array.sizes["y"], array.sizes["x"]))
-    facts["pixel"] = f"{abs(grid.dx):.6g} x {abs(grid.dy):.6g} in the CRS, {north} up" + (
+    up = "south up" if grid.flip_y else "north up" if grid.north else "the first row is the top"
+    where = "in the CRS" if grid.is_located else "of an image without a place"
+    facts["pixel"] = f"{abs(grid.dx):.6g} x {abs(grid.dy):.6g} {where}, {up}" + (
         f"; {size[0]:.4g} x {size[1]:.4g} m on the ground" if size else ""
     )
     return facts
 
 
-def _read_windows(cube: Cube, window_px: int, sample: int | None) -> list[np.ndarray]:
+def _read_windows(
+    cube: Cube, window_px: int, sample: int | None
+) -> list[tuple[int | None, np.ndarray]]:
+    # The number of an image and a window of it; None for all images as a whole.
     if sample is None and not cube.is_lazy:
-        return [np.asarray(cube.data.values)]
-    n_windows = SAMPLE_WINDOWS if sample is None else max(1, int(sample))
-    # Windows on the diagonal of (time, y, x): few reads see first and last date, and two corners.
-    along = np.linspace(0.0, 1.0, n_windows) if n_windows > 1 else np.array([0.5])
-    n_times, height_px, width_px = cube.shape
-    pieces = []
-    for share in along:
-        top = round(share * max(0, height_px - window_px))
-        left = round(share * max(0, width_px - window_px))
-        piece = cube.data.isel(y=slice(top, top + window_px), x=slice(left, left + window_px))
-        pieces.append(
-            piece.isel(time=round(share * (n_times - 1))) if "time" in piece.dims else piece
+        return [(None, np.asarray(cube.data.values))]
+    pieces = {}  # (image, row, column) of a window -> its pixels
+    for number, top, left in _sample_places(cube, window_px, sample):
+        piece = cube.image(number).isel(y=slice(top, top + window_px))
+        pieces[number, top, left] = piece.isel(x=slice(left, left + window_px))
+    read = compute(*(piece.data for piece in pieces.values()))
+    return [(number, np.asarray(piece)) for (number, *_), piece in zip(pieces, read, strict=True)]
+
+
+def _sample_images(cube: Cube, windows: list[tuple[int | None, np.ndarray]]) -> list[Image]:
+    labels = cube.image_names
+    by_image: dict[int | None, list[np.ndarray]] = {}
+    for number, window in windows:
+        by_image.setdefault(number, []).append(sample_values(window))
+    return [
+        image
+        for number, pieces in sorted(by_image.items(), key=lambda item: item[0] or 0)
+        for image in cut_images(
+            np.concatenate(pieces, axis=-1),
+            cube.nodata,
+            cube.modality,
+            labels if number is None else [labels[number]],
         )
-    return [np.asarray(piece) for piece in compute(*(piece.data for piece in pieces))]
+    ]
+
+
+def _sample_places(cube: Cube, window_px: int, sample: int | None) -> list[tuple[int, int, int]]:
+    n_windows = SAMPLE_WINDOWS if sample is None else max(1, int(sample))
+    # Windows on the diagonal of (image, y, x): few reads see first and last image, and two corners.
+    along = np.linspace(0.0, 1.0, n_windows) if n_windows > 1 else np.array([0.5])
+    n_images, height_px, width_px = cube.shape
+    free = max(0, height_px - window_px), max(0, width_px - window_px)
+    places = [
+        (round(share * (n_images - 1)), round(share * free[0]), round(share * free[1]))
+        for share in along
+    ]
+    if sample is None and n_images > 1:
+        # The same ground on many dates tells which of them differ.
+        numbers = np.linspace(0, n_images - 1, min(n_images, SAMPLE_DATES)).round().astype(int)
+        places += [(int(number), free[0] // 2, free[1] // 2) for number in numbers]
+    return places

@@ -1,14 +1,15 @@
-"""Any cube -> a DataArray with dimensions ([time,] band, y, x)."""
+"""Any array -> an array with dimensions (..., band, y, x): which of them is which."""
 
-from collections.abc import Hashable, Sequence
-from typing import Any
+import re
+from collections.abc import Hashable
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from xarray.indexes import PandasMultiIndex
 
-from xr_terramind.cube.bands import Source, band_of, belonging, share_nodata
-from xr_terramind.cube.geometry import crs_of
-from xr_terramind.errors import BandError, GridError, explain
+from xr_terramind.cube.bands import band_names, band_of
+from xr_terramind.errors import GridError, explain
 from xr_terramind.model.modalities import Modality, band_labels
 
 # Names that a dimension may have, in lower case. The result always says band, y, x and time.
@@ -19,117 +20,85 @@ _DIM_NAMES = {
     "time": ("time", "t", "date", "datetime"),
 }
 
-# Grid mappings that a file read without decode_coords="all" leaves among the data variables.
-_GRID_MAPPING_ATTRS = ("crs_wkt", "spatial_ref", "grid_mapping_name")
+# What may be meant for y or x, but is no more than a guess: only for remedies.
+_GUESSES = {
+    "y": ("row", "rows", "line", "lines", "height", "h", "i", "dim_1", "nlat", "south_north"),
+    "x": ("col", "cols", "column", "columns", "pixel", "pixels", "width", "w", "j", "dim_2"),
+}
+
+# Layers that products keep beside their bands, as `_plain` writes them: what is seen on the ground
+# (scene classes, clouds, snow), how sure that is, what the air held, and how it was measured.
+_QUALITY = frozenset(
+    "scl sceneclassification aot wvp cld snw cldprb snwprb mskcldprb msksnwprb mskclassiopaque "
+    "mskclassicirrus mskclassisnowice qa qa10 qa20 qa60 qapixel qaradsat cs cscdf clm clp clouds "
+    "cloud cloudmask cloudprob cloudprobability cloudshadow cloudshadowmask probability shadow "
+    "shadowmask snow snowmask water watermask mask masks datamask validmask validdata validity "
+    "valid nodata nodatamask fmask quality qualitymask visual overview preview thumbnail tcir tcig "
+    "tcib angle incidenceangle localincidenceangle lia layover layovershadow layovershadowmask "
+    "sunazimuthangles sunzenithangles viewazimuthmean viewzenithmean "
+    "sunazimuth sunzenith viewazimuth viewzenith edm flm hem wbm".split()
+)
 
 
-def as_dataarray(obj: xr.DataArray | xr.Dataset, modality: Modality) -> xr.DataArray:
-    """Stack a Dataset with one variable per band along ``band``; return a DataArray as it is.
+# Attributes that rioxarray gives one entry for each band.
+_PER_BAND = {"long_name", "description", "units", "scales", "offsets"}
 
-    Raises
-    ------
-    BandError
-        Where no variable has spatial dimensions.
-    """
-    if isinstance(obj, xr.DataArray):
-        return obj
-    images = [
-        name
-        for name, variable in obj.data_vars.items()
-        if {_find_role(dim) for dim in variable.dims} >= {"y", "x"}
-    ]
-    if not images:
-        raise BandError(
-            explain(
-                f"a Dataset with variables {list(obj.data_vars)}",
-                "one variable per band, with dimensions y and x",
-                "Pass the DataArray that holds the pixels.",
-            )
-        )
-    if len(images) == 1 and any(_find_role(dim) == "band" for dim in obj[images[0]].dims):
-        return _keep_crs(obj[images[0]], obj)
-    bands = dict(zip(_name_bands(obj, images), (obj[name] for name in images), strict=True))
-    # Bands that disagree on nodata cannot share one attribute: theirs becomes NaN.
-    bands = share_nodata(bands, modality)
-    stacked = xr.Dataset(bands, attrs=obj.attrs).drop_vars("band", errors="ignore")
-    array = stacked.to_dataarray("band")
-    array.attrs = {
-        **_find_shared_attrs([bands[n] for n in belonging(bands, modality)]),
-        **obj.attrs,
-    }
-    return _keep_crs(array, obj)
+_UNLIKE_PX = 0.1
+
+# The result has these for itself.
+_TAKEN = ("feature", "valid_fraction")
 
 
-def _name_bands(obj: xr.Dataset, images: list[Hashable]) -> list[Hashable]:
-    # rioxarray's band_as_variable calls them band_1, band_2, ...; their long_name knows more.
-    described = [obj[name].attrs.get("long_name") for name in images]
-    names = [
-        text if band_of(name) is None and band_of(text) is not None else name
-        for name, text in zip(images, described, strict=True)
-    ]
-    return names if len(set(names)) == len(names) else images
-
-
-def _find_shared_attrs(bands: Sequence[xr.DataArray]) -> dict[Hashable, Any]:
-    first = bands[0].attrs
-    return {
-        key: value
-        for key, value in first.items()
-        if all(key in band.attrs and np.array_equal(band.attrs[key], value) for band in bands)
-    }
-
-
-def _keep_crs(array: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
-    if crs_of(array) is not None:
-        return array
-    for name, variable in dataset.variables.items():
-        if any(key in variable.attrs for key in _GRID_MAPPING_ATTRS):
-            return array.assign_coords({name: variable}).rio.write_grid_mapping(name)
-    return array
-
-
-def _find_role(dim: Hashable) -> str | None:
+def find_role(dim: Hashable) -> str | None:
+    """Return ``"band"``, ``"y"``, ``"x"`` or ``"time"`` for a dimension's usual names, or None."""
     name = str(dim).lower()
     return next((role for role, names in _DIM_NAMES.items() if name in names), None)
 
 
-def describe_source(obj: xr.DataArray | xr.Dataset) -> Source:
-    """Say what the caller calls the dimensions, and whether 0 was read as NaN."""
-    own = {_find_role(dim): dim for dim in obj.dims}
-    variables = [obj] if isinstance(obj, xr.DataArray) else list(obj.data_vars.values())
-    return Source(
-        band=own.get("band", "band" if isinstance(obj, xr.DataArray) else None),
-        y=own.get("y", "y"),
-        x=own.get("x", "x"),
-        masks_zero=any(variable.encoding.get("_FillValue") == 0 for variable in variables),
-    )
+def find_band_dims(array: xr.DataArray) -> list[Hashable]:
+    """Find the dimensions that hold bands: by their names, or else by labels that are bands."""
+    named = [dim for dim in array.dims if find_role(dim) == "band"]
+    return named or [dim for dim in array.dims if not find_role(dim) and _holds_bands(array, dim)]
 
 
-def order_dims(array: xr.DataArray) -> xr.DataArray:
-    """Rename and order the dimensions to ``([time,] band, y, x)``.
+def _holds_bands(array: xr.DataArray, dim: Hashable) -> bool:
+    # ("polarization" with VV and VH, "wavelength" with blue, green, red): most labels are bands.
+    labels = array.coords[dim].values if dim in array.coords else np.array(())
+    if labels.ndim != 1 or labels.dtype.kind not in "OUST":
+        return False
+    return 2 * sum(band_of(label) is not None for label in labels) > len(labels)
+
+
+def is_quality(name: object) -> bool:
+    """Say whether a layer is none of the bands but says something of them, by its name."""
+    return re.sub(r"[^a-z0-9]", "", str(name).lower()) in _QUALITY
+
+
+def order_dims(array: xr.DataArray, modality: Modality | None = None) -> xr.DataArray:
+    """Rename and order the dimensions to ``(..., band, y, x)``.
+
+    In front stay all others, in their order: each of their entries is an image of its own.
 
     Raises
     ------
     GridError
-        For missing, doubled or further dimensions.
+        For missing or doubled dimensions, and names that the result needs for itself.
     """
-    array = name_band_dim(array)
-    roles = {dim: _find_role(dim) for dim in array.dims}
-    taken = [role for role in roles.values() if role]
-    surplus = [str(dim) for dim, role in roles.items() if role is None]
-    if "y" not in taken or "x" not in taken or len(set(taken)) < len(taken):
-        raise _dims_error(array, "Rename them with cube.rename({...}).")
-    if surplus:
-        raise _dims_error(
-            array,
-            f"Choose one entry of {', '.join(surplus)} with cube.isel(...), "
-            "or rename the dimension.",
-        )
-    order = [role for role in ("time", "band", "y", "x") if role in taken]
-    return _rename_dims(array, {dim: role for dim, role in roles.items() if role}).transpose(*order)
+    array = name_band_dim(array, modality)
+    for dim in array.dims:
+        array = _split_multiindex(array, dim)
+    axes = {role: _find_dims(array, role) for role in ("y", "x")}
+    if any(len(dims) != 1 for dims in axes.values()):
+        raise _explain_dims(array, modality)
+    taken = {str(dim): f"{dim}_of_cube" for dim in array.dims if dim in _TAKEN}
+    if taken:
+        raise _make_error(array, f"Rename them with cube.rename({taken}).")
+    renames = {dims[0]: role for role, dims in axes.items()}
+    renames |= {dim: "time" for dim in _find_dims(array, "time")[:1]}
+    return _rename_dims(array, renames).transpose(..., "band", "y", "x")
 
 
-def name_band_dim(array: xr.DataArray) -> xr.DataArray:
+def name_band_dim(array: xr.DataArray, modality: Modality | None = None) -> xr.DataArray:
     """Call the dimension of the bands ``band``.
 
     Raises
@@ -137,29 +106,111 @@ def name_band_dim(array: xr.DataArray) -> xr.DataArray:
     GridError
         Where there is none, or more than one.
     """
-    found = [dim for dim in array.dims if _find_role(dim) == "band"]
+    found = find_band_dims(array)
     if len(found) != 1:
-        raise _dims_error(
+        raise _explain_dims(array, modality)
+    return _rename_dims(_split_multiindex(array, found[0]), {found[0]: "band"})
+
+
+def _split_multiindex(array: xr.DataArray, dim: Hashable) -> xr.DataArray:
+    # Levels become coordinates, as a file can hold them; the one that says what the dim says labels
+    # it. Where none does, dates go without a label, and all else by the text of its levels: no
+    # pixel is named or placed by a guess.
+    index = array.xindexes.get(dim)
+    if not isinstance(index, PandasMultiIndex):
+        return array
+    table = index.index
+    levels = {name: table.get_level_values(n) for n, name in enumerate(table.names)}
+    role = find_role(dim)
+    chosen = _choose_level(levels, role)
+    coords = {name: (dim, labels, array.coords[name].attrs) for name, labels in levels.items()}
+    if chosen is not None:
+        coords[dim] = coords[chosen]
+    elif role not in ("time", None):
+        coords[dim] = (dim, table.map(str), {})
+    return array.drop_vars([dim, *levels]).assign_coords(coords)
+
+
+def _choose_level(levels: dict[Hashable, pd.Index], role: str | None) -> Hashable | None:
+    if role == "band":
+        known = {name: sum(band_of(x) is not None for x in levels[name]) for name in levels}
+        best = max(known, key=lambda name: known[name])
+        return best if known[best] else None
+    if role is None:
+        return None
+    found = [name for name in levels if find_role(name) == role]
+    if role == "time" and not found:
+        found = [name for name in levels if isinstance(levels[name], pd.DatetimeIndex)]
+    return found[0] if len(found) == 1 else None
+
+
+def _find_dims(array: xr.DataArray, role: str) -> list[Hashable]:
+    # The one with the first of the role's names comes first.
+    if role == "band":
+        return find_band_dims(array)
+    found = [dim for dim in array.dims if find_role(dim) == role]
+    return sorted(found, key=lambda dim: _DIM_NAMES[role].index(str(dim).lower()))
+
+
+def _explain_dims(array: xr.DataArray, modality: Modality | None) -> GridError:
+    found = {role: _find_dims(array, role) for role in ("band", "y", "x")}
+    doubled = [dims for dims in found.values() if len(dims) > 1]
+    if doubled:
+        lone = [str(dim) for dims in doubled for dim in dims if array.sizes[dim] == 1]
+        others = {str(dim): f"{dim}_of_image" for dims in doubled for dim in dims[1:]}
+        return _make_error(
             array,
-            "Stack the bands with xarray.concat([...], dim='band'), or give a single band its "
-            "dimension with cube.expand_dims('band').",
+            f"Drop what has one entry only with cube.squeeze({lone}, drop=True)."
+            if lone
+            else f"Keep one of each, and rename what counts images: cube.rename({others}).",
         )
-    return _rename_dims(array, {found[0]: "band"})
+    return _make_error(array, _find_missing(array, found, modality))
+
+
+def _find_missing(
+    array: xr.DataArray, found: dict[str, list[Hashable]], modality: Modality | None
+) -> str:
+    free = [dim for dim in array.dims if not find_role(dim) and dim not in found["band"]]
+    bands = list(modality.bands) if modality else []
+    renames = {}
+    # What is meant for y and x is a guess: by the name, or as rows and columns are the last axes.
+    for axis in ("x", "y"):
+        meant = [dim for dim in free if str(dim).lower() in _GUESSES[axis]] or free[-1:]
+        if not found[axis] and meant:
+            renames[str(meant[0])] = axis
+            free.remove(meant[0])
+        elif not found[axis]:
+            return f"Give it an axis {axis}: cube.expand_dims({axis!r}, -1)."
+    name_bands = ""
+    if not found["band"]:
+        fitting = [dim for dim in free if array.sizes[dim] == len(bands) > 1]
+        if not fitting:
+            return (
+                "Stack the bands with xarray.concat([...], dim='band'), or give a single band its "
+                "dimension with cube.expand_dims('band')."
+            )
+        renames[str(fitting[0])] = "band"
+        name_bands = f".assign_coords(band={bands}), if these are the bands, in this order"
+    return f"Rename them: cube.rename({renames}){name_bands}."
 
 
 def _rename_dims(array: xr.DataArray, roles: dict[Hashable, str]) -> xr.DataArray:
-    renames = {dim: role for dim, role in roles.items() if dim != role}
-    # A scalar coordinate of the new name that is left over must not stand in the way.
-    return array.drop_vars([name for name in renames.values() if name in array.coords]).rename(
-        renames
-    )
+    for dim, role in roles.items():
+        if dim == role:
+            continue
+        if role in array.coords and array.coords[role].dims == (dim,):
+            array = array.swap_dims({dim: role})  # its labels stand under the right name already
+        else:
+            # A scalar coordinate of the new name that is left over must not stand in the way.
+            array = array.drop_vars(role, errors="ignore").rename({dim: role})
+    return array
 
 
-def _dims_error(array: xr.DataArray, remedy: str) -> GridError:
+def _make_error(array: xr.DataArray, remedy: str) -> GridError:
     return GridError(
         explain(
             f"dimensions {tuple(str(dim) for dim in array.dims)}",
-            "one dimension each for band, y and x, and perhaps time, in any order",
+            "one dimension each for band, y and x, and others for images, such as time",
             remedy,
         )
     )
@@ -167,6 +218,59 @@ def _dims_error(array: xr.DataArray, remedy: str) -> GridError:
 
 def add_band_dim(array: xr.DataArray, modality: Modality) -> xr.DataArray:
     """Give a two-dimensional image of a one-band modality (a DEM) its band dimension."""
-    if len(modality.bands) > 1 or any(_find_role(dim) == "band" for dim in array.dims):
+    if len(modality.bands) > 1 or find_band_dims(array):
         return array
     return array.drop_vars("band", errors="ignore").expand_dims(band=band_labels(modality.bands))
+
+
+def split_images(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, xr.Variable]]:
+    """Give a cube whose images lie apart the y and x of the first; return where each begins.
+
+    That is what y (sample, y) and x (sample, x) say: one axis for each image.
+
+    Raises
+    ------
+    GridError
+        Where images have pixels of other sizes, or run another way.
+    """
+    origins = {}
+    for dim in ("y", "x"):
+        axis = array.coords[dim].variable if dim in array.coords else xr.Variable((), 0.0)
+        in_front = [other for other in axis.dims if other != dim]
+        if dim not in axis.dims or not set(in_front) <= set(array.dims[:-3]) or not in_front:
+            continue
+        axis = axis.transpose(*in_front, dim)
+        _check_alike(dim, np.asarray(axis.values, np.float64))
+        first = {other: 0 for other in in_front}
+        origins[dim] = axis.isel({dim: 0}).astype(np.float64)
+        array = array.drop_vars(dim).assign_coords({dim: axis.isel(first)})
+    return array, origins
+
+
+def _check_alike(dim: str, centres: np.ndarray) -> None:
+    # (..., pixel): from the first pixel of each image on they are to be the same
+    offsets = centres - centres[..., :1]
+    first = offsets.reshape(-1, centres.shape[-1])[0]
+    off = np.abs(offsets - first).max()
+    if off > _UNLIKE_PX * np.abs(np.diff(first)).max(initial=0):
+        found = f"a coordinate {dim} whose steps differ from image to image, by up to {off:.3g}"
+        remedy = "Embed those of one pixel size together, selected with cube.isel({...})."
+        raise GridError(explain(found, "images of one pixel size that run one way", remedy))
+
+
+def drop_quality(array: xr.DataArray, modality: Modality) -> xr.DataArray:
+    """Leave out quality layers that stand among the bands: a scene classification, for example."""
+    names = band_names(array) or []
+    kept = [
+        number
+        for number, name in enumerate(names)
+        if band_of(name) in modality.bands or not is_quality(name)
+    ]
+    if len(kept) == len(names):
+        return array
+    picked = array.isel(band=kept)
+    for key in _PER_BAND & array.attrs.keys():
+        values = array.attrs[key]
+        if isinstance(values, list | tuple | np.ndarray) and len(values) == len(names):
+            picked.attrs[key] = [values[number] for number in kept]
+    return picked

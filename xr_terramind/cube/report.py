@@ -3,11 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from xr_terramind.errors import TerraMindError, explain
 
 _GREEN = "#2e7d32"
+
+
+class Fix(NamedTuple):
+    """What would mend the values of a whole cube: value * scale + offset, and a nodata value."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
 
 
 @dataclass(frozen=True)
@@ -24,17 +32,22 @@ class Issue:
         Found, expected, remedy.
     kind : type
         The exception that the issue becomes in `InputReport.raise_for_errors`.
+    fix : Fix or None
+        The remedy in numbers, where numbers suffice.
     """
 
     code: str
     severity: Literal["error", "warning"]
     message: str
     kind: type[TerraMindError] = field(default=TerraMindError, repr=False)
+    fix: Fix | None = field(default=None, repr=False)
 
 
-def make_warning(code: str, found: str, expected: str, remedy: str) -> Issue:
+def make_warning(
+    code: str, found: str, expected: str, remedy: str, *, fix: Fix | None = None
+) -> Issue:
     """Say what is doubtful, in the three parts of every message."""
-    return Issue(code, "warning", explain(found, expected, remedy))
+    return Issue(code, "warning", explain(found, expected, remedy), fix=fix)
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,9 @@ def _align(embedding: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
             continue
         wanted = embedding[dim].values.astype(np.float64)
         found = other[dim].values
-        if _is_same_place(wanted, found[::-1]) and not _is_same_place(wanted, found):
+        if wanted.shape != found.shape and wanted.ndim + found.ndim > 2:
+            raise _explain_grid(f"one {dim} for {_count(other, dim)}", _count(embedding, dim))
+        if _is_same_place(wanted, found[..., ::-1]) and not _is_same_place(wanted, found):
             other = other.isel({dim: slice(None, None, -1)})
         elif not _is_same_place(wanted, found):
             raise _explain_grid(_describe_span(dim, found), _describe_span(dim, wanted))
@@ -92,7 +94,13 @@ def _is_same_place(wanted: np.ndarray, found: np.ndarray) -> bool:
 
 
 def _describe_span(dim: str, values: np.ndarray) -> str:
-    return f"{dim} of {values.size} cells from {values[0]:.12g} to {values[-1]:.12g}"
+    first, last = values.flat[0], values.flat[-1]
+    return f"{dim} of {values.shape[-1]} cells from {first:.12g} to {last:.12g}"
+
+
+def _count(array: xr.DataArray, dim: str) -> str:
+    in_front = [str(other) for other in array[dim].dims if other != dim]
+    return f"each {', '.join(in_front)}" if in_front else "all images"
 
 
 def _name_crs(crs: Any) -> str:

@@ -1,5 +1,6 @@
 """Vectors at points: a table with one row per point, and per date where there are several."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,10 +9,12 @@ from dask.base import compute
 
 from xr_terramind.errors import GridError, explain, import_optional, warn
 from xr_terramind.result.cells import cell_borders, cells_at
-from xr_terramind.result.check import check_grid
+from xr_terramind.result.check import check_grid, find_image_dims
 
 if TYPE_CHECKING:
     import geopandas as gpd
+
+_CELL = "cell that holds a point"  # no name that a dimension has
 
 LON_LAT = "EPSG:4326"
 """What points are in that come as plain numbers."""
@@ -25,8 +28,8 @@ def sample(
     Parameters
     ----------
     embedding : xarray.DataArray
-        Dims ``([time,] feature, y, x)``. Of a lazy one, only chunks that hold points are computed,
-        all at once.
+        Dims feature, y, x and perhaps others, such as time. Of a lazy one, only chunks that hold
+        points are computed, all at once.
     points : geopandas.GeoDataFrame or GeoSeries, or array of shape (point, 2), optional
         In any CRS; an array holds longitudes and latitudes in degrees.
     lon, lat : array of shape (point,), optional
@@ -38,8 +41,9 @@ def sample(
         The points with their columns, geometry, CRS, index and order, and ``feature_0``,
         ``feature_1``, ... (as the coordinate ``feature`` counts them), ``valid_fraction`` where the
         embedding has it, and ``inside``. Of a time series, one row for each date of a point, one
-        after the other, with ``time``; the index of the point is repeated. Points outside the grid,
-        empty ones and those without finite coordinates hold NaN, and ``inside`` is False.
+        after the other, with ``time``; the index of the point is repeated. Any other dims are
+        columns likewise. Points outside the grid, empty ones and those without finite coordinates
+        hold NaN, and ``inside`` is False.
 
     Raises
     ------
@@ -57,9 +61,9 @@ def sample(
     check_grid(embedding, with_crs=True)
     table = _make_table(points, lon, lat)
     names = _name_features(embedding)
-    times = ["time"] if "time" in embedding.dims else []
+    images = [str(dim) for dim in find_image_dims(embedding)]
     shares = ["valid_fraction"] if "valid_fraction" in embedding.coords else []
-    _refuse_names(table, [*times, *names, "inside", *shares])
+    _refuse_names(table, [*images, *names, "inside", *shares])
     rows, cols, inside = find_cells(embedding, table)
     if not inside.all():
         _warn_outside(embedding, inside)
@@ -88,24 +92,24 @@ def vectors_at(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Compute the vectors of cells, and of a lazy embedding no chunk without one of them.
 
-    Vectors are float32 (cell, time, feature), with one time where the embedding has none, and
-    ``valid_fraction`` float32 (cell, time), or None where the embedding has none.
+    Vectors are float32 (cell, image, feature), where an image is a date, or an entry of whatever
+    else the embedding has in front (the last dim is the fastest), and one where it has nothing;
+    ``valid_fraction`` is float32 (cell, image), or None where the embedding has none.
     """
-    at = {"y": xr.Variable("cell", rows), "x": xr.Variable("cell", cols)}
-    n_times = embedding.sizes.get("time", 1)
-    times = ("time",) if "time" in embedding.dims else ()
+    at = {"y": xr.Variable(_CELL, rows), "x": xr.Variable(_CELL, cols)}
+    images = {dim: embedding.sizes[dim] for dim in find_image_dims(embedding)}
+    n_images = math.prod(images.values())
     if not rows.size:  # Dask would compute a chunk to pick nothing of it
-        none = np.empty((0, n_times, embedding.sizes["feature"]), np.float32)
+        none = np.empty((0, n_images, embedding.sizes["feature"]), np.float32)
         return none, none[..., 0] if "valid_fraction" in embedding.coords else None
-    picked = [embedding.variable.isel(at).transpose("cell", *times, "feature").data]
+    picked = [embedding.variable.isel(at).transpose(_CELL, *images, "feature").data]
     if "valid_fraction" in embedding.coords:
         share = embedding["valid_fraction"].variable.isel(at)
-        if times and "time" not in share.dims:
-            share = share.set_dims({"time": n_times, **share.sizes})
-        picked.append(share.transpose("cell", *times).data)
+        share = share.set_dims({**images, **share.sizes})
+        picked.append(share.transpose(_CELL, *images).data)
     found = [np.asarray(part, np.float32) for part in compute(*picked)]
-    vectors = found[0].reshape(rows.size, n_times, embedding.sizes["feature"])
-    return vectors, found[1].reshape(rows.size, n_times) if len(found) == 2 else None
+    vectors = found[0].reshape(rows.size, n_images, embedding.sizes["feature"])
+    return vectors, found[1].reshape(rows.size, n_images) if len(found) == 2 else None
 
 
 def _make_table(points: Any, lon: Any, lat: Any) -> "gpd.GeoDataFrame":
@@ -208,19 +212,22 @@ def _join_columns(
 ) -> "gpd.GeoDataFrame":
     import pandas as pd
 
-    n_times = vectors.shape[1]
-    repeated = points.iloc[np.repeat(np.arange(len(points)), n_times)]
-    columns: dict[str, Any] = {}
-    if "time" in embedding.dims:
-        columns["time"] = np.tile(embedding["time"].values, len(points))
-    spread = np.full((len(points), n_times, len(names)), np.nan, np.float32)
+    n_images = vectors.shape[1]
+    repeated = points.iloc[np.repeat(np.arange(len(points)), n_images)]
+    dims = find_image_dims(embedding)
+    sizes = [embedding.sizes[dim] for dim in dims]
+    columns: dict[str, Any] = {
+        str(dim): np.tile(embedding[dim].values[index.ravel()], len(points))
+        for dim, index in zip(dims, np.indices(sizes), strict=True)
+    }
+    spread = np.full((len(points), n_images, len(names)), np.nan, np.float32)
     spread[inside] = vectors
     columns |= dict(zip(names, spread.reshape(-1, len(names)).T, strict=True))
     if valid is not None:
-        shares = np.full((len(points), n_times), np.nan, np.float32)
+        shares = np.full((len(points), n_images), np.nan, np.float32)
         shares[inside] = valid
         columns["valid_fraction"] = shares.ravel()
-    columns["inside"] = np.repeat(inside, n_times)
+    columns["inside"] = np.repeat(inside, n_images)
     found = pd.DataFrame(columns, index=repeated.index)
     joined: Any = pd.concat([repeated, found], axis=1)
     return joined.set_geometry(points.active_geometry_name)

@@ -14,7 +14,7 @@ from xr_terramind.errors import GridError, explain
 from xr_terramind.explore.cosines import check_comparable, check_shared_dims, cosines
 from xr_terramind.explore.vectors import as_map, has_data, model_attrs
 from xr_terramind.result.cells import cell_borders, cells_at, whole_vectors
-from xr_terramind.result.check import check_grid
+from xr_terramind.result.check import check_grid, check_one_grid
 
 _PLACE = "place"
 
@@ -30,7 +30,7 @@ def similarity(
         Dims feature, y, x and perhaps time.
     vector : array, shape (feature,) or (place, feature), optional
         What to compare with; a DataArray with feature and perhaps one more dim keeps its
-        coordinates. A dim that the embedding has, too, such as ``time``, is compared label by
+        coordinates. Dims that the embedding has, too, such as ``time``, are compared label by
         label.
     x, y : float or sequence of float, optional
         The place, or several, in place of `vector`: the vector of the patch that holds it, of
@@ -59,6 +59,7 @@ def similarity(
         remedy = "Pass a vector, or x=... and y=... (and their crs=...)."
         raise GridError(explain(found, "one of the two", remedy))
     if vector is None:
+        check_one_grid(embedding)
         references = _pick_places(embedding, x, y, crs)
         what = "place"
     else:
@@ -75,9 +76,9 @@ def similarity(
 
 def _compare(embedding: xr.DataArray, references: xr.DataArray) -> xr.DataArray:
     new_dims = [dim for dim in references.dims if dim not in embedding.dims]
-    dim = new_dims[0] if new_dims else _PLACE
+    dim = new_dims[0] if new_dims else _name_places(embedding)
     if not new_dims:
-        references = references.expand_dims(_PLACE)
+        references = references.expand_dims(dim)
     if references.chunks is not None:
         references = references.chunk({dim: -1})
     found = xr.apply_ufunc(
@@ -103,19 +104,25 @@ def _pick_places(embedding: xr.DataArray, x: Any, y: Any, crs: Any) -> xr.DataAr
         first = int(np.argmin(inside))
         place, own = (xs[first], ys[first]), (own_xs[first], own_ys[first])
         raise _explain_outside(embedding, place, own, crs)
-    cells = {"y": xr.Variable(_PLACE, rows), "x": xr.Variable(_PLACE, cols)}
-    vectors = embedding.variable.isel(cells).transpose(_PLACE, ..., "feature")
+    new = _name_places(embedding)
+    cells = {"y": xr.Variable(new, rows), "x": xr.Variable(new, cols)}
+    vectors = embedding.variable.isel(cells).transpose(new, ..., "feature")
     if not is_dask_collection(embedding.variable):
-        _check_data(vectors, xs, ys)
+        _check_data(vectors, new, xs, ys)
     about = "of the place, in the embedding's CRS"
     references = xr.DataArray(
         vectors,
         coords={
-            "place_x": (_PLACE, own_xs, {"long_name": f"x {about}"}),
-            "place_y": (_PLACE, own_ys, {"long_name": f"y {about}"}),
+            "place_x": (new, own_xs, {"long_name": f"x {about}"}),
+            "place_y": (new, own_ys, {"long_name": f"y {about}"}),
         },
     )
-    return references.isel({_PLACE: 0}) if is_one else references
+    return references.isel({new: 0}) if is_one else references
+
+
+def _name_places(embedding: xr.DataArray) -> str:
+    # The embedding of a cube of many places may have that dimension itself.
+    return _PLACE if _PLACE not in embedding.dims else f"{_PLACE}_compared"
 
 
 def _read_places(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -170,9 +177,9 @@ def _explain_outside(
     )
 
 
-def _check_data(vectors: xr.Variable, xs: np.ndarray, ys: np.ndarray) -> None:
+def _check_data(vectors: xr.Variable, new: str, xs: np.ndarray, ys: np.ndarray) -> None:
     seen = has_data(vectors)
-    seen = seen.any([dim for dim in seen.dims if dim != _PLACE]).values
+    seen = seen.any([dim for dim in seen.dims if dim != new]).values
     if not seen.all():
         first = int(np.argmin(seen))
         found = f"the place ({xs[first]:.12g}, {ys[first]:.12g}) in a patch without data"
@@ -184,12 +191,15 @@ def _check_vector(embedding: xr.DataArray, vector: Any) -> xr.DataArray:
     # (feature,) or (place, feature), with coordinates along its own dim only
     if not isinstance(vector, xr.DataArray):
         values = vector if is_dask_collection(vector) else np.asarray(vector)
-        dims = (_PLACE, "feature")[-values.ndim :] if values.ndim in (1, 2) else None
+        dims = (
+            (_name_places(embedding), "feature")[-values.ndim :] if values.ndim in (1, 2) else None
+        )
         if dims is None:
             raise _explain_shape(embedding, f"a vector of shape {values.shape}")
         vector = xr.DataArray(values, dims=dims)
     own_dims = [dim for dim in vector.dims if dim != "feature"]
-    if "feature" not in vector.dims or len(own_dims) > 1 or {"y", "x"} & set(own_dims):
+    n_new = len(set(own_dims) - set(embedding.dims))
+    if "feature" not in vector.dims or n_new > 1 or {"y", "x"} & set(own_dims):
         raise _explain_shape(embedding, f"a vector of dimensions {vector.dims}")
     if vector.sizes["feature"] != embedding.sizes["feature"]:
         raise _explain_shape(embedding, f"a vector of {vector.sizes['feature']} features")
@@ -200,7 +210,7 @@ def _check_vector(embedding: xr.DataArray, vector: Any) -> xr.DataArray:
     coords = {
         _rename_place(name): coord.variable
         for name, coord in vector.coords.items()
-        if set(coord.dims) == set(own_dims) and own_dims
+        if coord.dims and set(coord.dims) <= set(own_dims)
     }
     bare = xr.DataArray(vector.variable)
     return bare.assign_coords(

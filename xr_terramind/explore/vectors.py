@@ -21,6 +21,8 @@ MAX_SAMPLE = 20_000
 MODEL_ATTRS = ("model_key", "modality", "layer_index", "normalization")
 """Attributes that say what the features mean."""
 
+_CELL = "cell of the sample"  # no name that a dimension has
+
 _PART_NUMBERS = 2**24  # 64 MiB of float32
 
 VectorFunction = Callable[[np.ndarray], np.ndarray]
@@ -56,9 +58,9 @@ def _compute_some(
         candidates = generator.choice(candidates, MAX_SAMPLE, replace=False, shuffle=False)
     indices = np.unravel_index(np.sort(candidates), cells.shape[:-1])
     places = {
-        dim: xr.Variable("cell", index) for dim, index in zip(cells.dims[:-1], indices, strict=True)
+        dim: xr.Variable(_CELL, index) for dim, index in zip(cells.dims[:-1], indices, strict=True)
     }
-    vectors = np.asarray(cells.isel(places).transpose("cell", "feature").values, np.float32)
+    vectors = np.asarray(cells.isel(places).transpose(_CELL, "feature").values, np.float32)
     return vectors[np.isfinite(vectors).all(axis=1)]
 
 

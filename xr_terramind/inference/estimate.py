@@ -35,9 +35,9 @@ class PlanReport:
     Attributes
     ----------
     windows : int
-        Images that pass through the encoder, over all dates.
+        Windows that pass through the encoder, over all dates or other images.
     patches : int
-        Patches of the source, over all dates: vectors of ``output="grid"``.
+        Patches of the source, over all images: vectors of ``output="grid"``.
     blocks : int
         Embedding tasks.
     tasks : int
@@ -119,17 +119,17 @@ def estimate(cube: Cube, options: EmbedOptions, *, calibrate: bool = False) -> P
     """Say what an arranged cube would cost; computes nothing unless asked to calibrate."""
     plan = make_plan(cube, options)
     spec = model_spec(options.model)
-    n_times, height, width = plan.out_shape
-    has_time = "time" in cube.data.dims
+    n_images, height, width = plan.out_shape
+    image_dims = tuple(map(str, cube.image_dims))
     cells = () if options.output == "pooled" else (height, width)
-    n_vectors = n_times * int(np.prod(cells))
+    n_vectors = n_images * int(np.prod(cells))
     return PlanReport(
         windows=plan.n_windows,
-        patches=n_times * plan.rows.n_patches * plan.cols.n_patches,
+        patches=n_images * plan.rows.n_patches * plan.cols.n_patches,
         blocks=plan.n_blocks,
         tasks=_count_tasks(cube, plan),
-        output_shape=(*((n_times,) if has_time else ()), spec.dim, *cells),
-        output_dims=(*(("time",) if has_time else ()), "feature", *(("y", "x") if cells else ())),
+        output_shape=(*cube.data.shape[:-3], spec.dim, *cells),
+        output_dims=(*image_dims, "feature", *(("y", "x") if cells else ())),
         output_bytes=4 * spec.dim * n_vectors,
         output_bytes_int8=(spec.dim + 4) * n_vectors,
         input_bytes=int(cube.data.nbytes),

@@ -4,11 +4,13 @@ Requests carry objects, never names to be looked up again, so that a worker need
 of bands is in none.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from xr_terramind.blocks.plan import Plan, plan_resize, plan_windows
 from xr_terramind.cube.bands import AS_USUAL, Source
+from xr_terramind.cube.values.images import NOTHING_TOLD, Told
 from xr_terramind.inference.device import Runtime, resolve_runtime
 from xr_terramind.model.load import verify_weights
 from xr_terramind.model.modalities import Modality, Scaling
@@ -43,13 +45,14 @@ class Input:
     """One image that enters the encoder: what its bands are, and how to read its raw values.
 
     `clip` is the range that values are clipped to; `nodata` the values that stand for no data;
-    `words` what its owner calls the dimensions, for warnings.
+    `told` what the cube's attrs say of its values, `words` what its owner calls the dimensions.
     """
 
     modality: Modality
     scaling: Scaling
     clip: tuple[float, float] | None = None
     nodata: tuple[float, ...] = ()
+    told: Told = NOTHING_TOLD
     words: Source = AS_USUAL
 
 
@@ -114,6 +117,7 @@ def make_request(cube: "Cube", options: "EmbedOptions") -> EncodeRequest:
                 scaling=scaling,
                 clip=options.clip_range,
                 nodata=cube.nodata,
+                told=cube.told,
                 words=cube.source,
             ),
         ),
@@ -131,13 +135,14 @@ def make_plan(cube: "Cube", options: "EmbedOptions") -> Plan:
     if options.fit == "resize":
         pooled = options.output == "windows"
         return plan_resize(cube.shape, window_px=options.window_size, per_window=pooled)
-    time_chunks = cube.data.chunksizes.get("time", (1,)) if cube.is_lazy else (1,)
+    chunks = cube.data.variable.chunksizes if cube.is_lazy else {}
     return plan_windows(
         cube.shape,
         window_px=options.window_size,
         overlap_px=options.overlap,
         pixel_bytes=cube.data.dtype.itemsize * cube.data.sizes["band"],
-        times_per_chunk=max(time_chunks),
+        times_per_chunk=math.prod(max(chunks.get(dim, (1,))) for dim in cube.image_dims),
         per_window=options.output == "windows",
         in_memory=not cube.is_lazy,
+        image_sizes=cube.data.shape[:-3],
     )

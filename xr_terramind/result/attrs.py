@@ -1,6 +1,6 @@
 """What a result says of how it was made, in attributes that every file format takes."""
 
-import numbers
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,9 +9,12 @@ import xarray as xr
 from xr_terramind._version import __version__
 from xr_terramind.blocks.plan import Plan
 from xr_terramind.cube.arrange import Cube
+from xr_terramind.cube.report import Issue, make_warning
 from xr_terramind.inference.request import EncodeRequest
 from xr_terramind.model.specs import PATCH_PX
 from xr_terramind.options import EmbedOptions
+from xr_terramind.result.coords import keep_coords
+from xr_terramind.result.plain import is_cftime, keep_attrs
 
 _SOURCE_ATTRS = (
     *("collection", "scale_m", "cloudy_pct", "composite", "fill_value", "cloud_mask"),
@@ -58,19 +61,55 @@ def result_attrs(
 
 
 def source_attrs(data: xr.DataArray) -> dict[str, Any]:
-    """Carry over what the cube says of its source, where it is a string or a number.
+    """Carry over what the cube says of its source, as every file takes it.
 
     A time coordinate gives ``temporal_start`` and ``temporal_end`` where no attribute does.
     """
-    found: dict[str, Any] = {}
-    if "time" in data.coords and np.issubdtype(data.coords["time"].dtype, np.datetime64):
-        dates = np.atleast_1d(data.coords["time"].values)
-        dates = dates[~np.isnat(dates)]
-        if dates.size:
-            days = np.datetime_as_string([dates.min(), dates.max()], unit="D")
-            found = {"temporal_start": str(days[0]), "temporal_end": str(days[1])}
-    for name in _SOURCE_ATTRS:
-        value = data.attrs.get(name)
-        if isinstance(value, str | numbers.Number) and not isinstance(value, complex):
-            found[name] = value
-    return found
+    kept, _ = keep_attrs(_list_source_attrs(data))
+    return {**_find_days(data), **{str(name): value for name, value in kept.items()}}
+
+
+def _list_source_attrs(data: xr.DataArray) -> dict[Hashable, Any]:
+    return {name: data.attrs[name] for name in _SOURCE_ATTRS if name in data.attrs}
+
+
+def _find_days(data: xr.DataArray) -> dict[str, str]:
+    time = keep_coords(data).coords.get("time")
+    if time is None or time.dtype.kind not in "MO":
+        return {}
+    dates = np.ravel(time.values)
+    if time.dtype.kind == "M":
+        days = np.datetime_as_string(dates[~np.isnat(dates)], unit="D").tolist()
+    else:
+        days = [item.isoformat()[:10] for item in dates if is_cftime(item)]
+    return {"temporal_start": min(days), "temporal_end": max(days)} if days else {}
+
+
+def find_lost(cube: xr.DataArray | xr.Dataset, data: xr.DataArray) -> Iterator[Issue]:
+    """Say what the embedding of a cube is without, as no file takes it; `data` is it arranged."""
+    kept = keep_coords(data)
+    _, lost_attrs = keep_attrs(_list_source_attrs(data))
+    names = {name: _name_in_cube(name, cube, data) for name in data.coords}
+    found = [f"the coordinate {names[name]!r} ({why})" for name, why in kept.lost.items()]
+    found += [f"the attribute {attr!r} of {names[name]!r}" for name, attr in kept.lost_attrs]
+    found += [f"the attribute {attr!r}" for attr in lost_attrs]
+    calls = [f"cube = cube.drop_vars({[names[n] for n in kept.lost]})"] if kept.lost else []
+    calls += [f"del cube[{names[name]!r}].attrs[{attr!r}]" for name, attr in kept.lost_attrs]
+    calls += [f"cube.attrs[{attr!r}] = '...'" for attr in lost_attrs]
+    if found:
+        yield make_warning(
+            "lost-metadata",
+            f"what no file takes: {', '.join(found)}",
+            "numbers, times or text, with a name of their own that has no slash",
+            "The embedding is without; write it as text to keep it, or drop it: "
+            + "; ".join(calls),
+        )
+
+
+def _name_in_cube(name: Hashable, cube: xr.DataArray | xr.Dataset, data: xr.DataArray) -> Hashable:
+    # Arranging renames the coordinates of dims: t becomes time.
+    if name in cube.coords or name not in data.dims:
+        return name
+    labels = data.get_index(name)
+    others = (dim for dim in cube.dims if dim in cube.coords and dim not in data.dims)
+    return next((dim for dim in others if cube.get_index(dim).equals(labels)), name)

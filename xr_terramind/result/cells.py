@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from xr_terramind.cube.geometry import read_transform
+from xr_terramind.cube.transforms import read_transform
 from xr_terramind.errors import GridError, explain
 
 CELL_SIZE = "cell_size"
@@ -107,7 +107,10 @@ def north_up(array: xr.DataArray) -> xr.DataArray:
 
 def whole_vectors(array: xr.DataArray) -> xr.DataArray:
     """Bring the features of each vector into one chunk, where the array is lazy."""
-    return array if array.chunks is None else array.chunk({"feature": -1})
+    if array.chunks is None:
+        return array
+    # Not array.chunk(...), which makes all coordinates lazy, too: a store would leave them out.
+    return array.copy(data=array.data.rechunk({array.dims.index("feature"): -1}))
 
 
 def read_centres(embedding: xr.DataArray, dim: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Refuse what is no embedding, in one place: each check says found, expected and remedy."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import xarray as xr
@@ -33,7 +34,45 @@ def check_grid(embedding: Any, *, with_crs: bool = False) -> None:
     _check_dims(embedding, {"feature", "y", "x"}, "an embedding with feature, y and x")
     check_vectors(embedding)
     if with_crs:
+        check_one_grid(embedding)
         check_crs(embedding)
+
+
+def find_image_dims(array: xr.DataArray) -> list[Hashable]:
+    """Return the dimensions of an embedding, or of a map made of one, that count images.
+
+    That is time, and any other but y and x, and that of features or colours. Of a map, a single
+    dimension that is not time holds its bands.
+    """
+    others = [dim for dim in array.dims if dim not in ("y", "x")]
+    of_vectors: list[Hashable] = [dim for dim in others if dim in ("feature", "rgb", "category")]
+    bands = of_vectors or [dim for dim in others if dim != "time"]
+    return [dim for dim in others if dim not in bands[:1]]
+
+
+def check_one_grid(array: xr.DataArray) -> None:
+    """Refuse images of which each has a y and x of its own: they are not on one map."""
+    apart = [
+        str(dim)
+        for axis in ("y", "x")
+        if axis in array.coords
+        for dim in array.coords[axis].dims
+        if dim != axis
+    ]
+    if apart:
+        one = f"one = {_name(array)}.isel({', '.join(f'{dim}=0' for dim in dict.fromkeys(apart))})"
+        crs = "one.crs.item()" if "crs" in array.coords else "..."
+        raise GridError(
+            explain(
+                f"images that lie apart, each along its own y and x ({', '.join(set(apart))})",
+                "images on one grid",
+                f"Choose one: {one}; one = one.rio.write_crs({crs}).",
+            )
+        )
+
+
+def _name(array: xr.DataArray) -> str:
+    return "embedding" if "feature" in array.dims else "array"
 
 
 def check_storable(embedding: Any) -> None:
@@ -90,14 +129,16 @@ def check_even(array: xr.DataArray) -> None:
 def check_image(array: Any) -> None:
     """Refuse what a GeoTIFF cannot hold: it is one image of evenly spaced cells, with bands."""
     _check_dims(array, {"y", "x"}, _IMAGE)
-    n_dates = array.sizes.get("time", 1)
-    if n_dates > 1:
-        found = f"a time series of {n_dates} dates"
-        remedy = "Choose it with .isel(time=0), or write to Zarr or NetCDF."
-        raise GridError(explain(found, "one date for a GeoTIFF", remedy))
-    if len(set(array.dims) - {"time", "y", "x"}) > 1:
-        remedy = "Choose one of each further dim with .isel(...)."
-        raise GridError(explain(f"dimensions {array.dims}", _IMAGE, remedy))
+    check_one_grid(array)
+    several = [dim for dim in find_image_dims(array) if array.sizes[dim] > 1]
+    if several:
+        sizes = ", ".join(f"{array.sizes[dim]} along {dim}" for dim in several)
+        found = f"several images, {sizes}"
+        if several == ["time"]:
+            found = f"a time series of {array.sizes['time']} dates"
+        choice = ", ".join(f"{dim}=0" for dim in several)
+        remedy = f"Choose it with .isel({choice}), or write to Zarr or NetCDF."
+        raise GridError(explain(found, "one date, or one image, for a GeoTIFF", remedy))
     if array.dtype.kind not in "fiub":
         remedy = "Convert it with .astype(...)."
         raise GridError(explain(f"values of {array.dtype}", "numbers", remedy))

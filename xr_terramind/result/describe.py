@@ -40,6 +40,8 @@ def describe(embedding: xr.DataArray) -> dict[str, str]:
 def _describe_place(embedding: xr.DataArray) -> dict[str, str]:
     if not {"y", "x"} <= set(embedding.dims):
         return {}
+    if any(embedding[dim].ndim > 1 for dim in ("y", "x") if dim in embedding.coords):
+        return {"where": "each image along its own y and x"}
     if embedding.rio.crs is None:
         return {"where": "no CRS"}
     # One row or column has no step of its own: without a transform its bounds are unknown.

@@ -1,18 +1,21 @@
 """Tokens -> labelled DataArray: coordinates, CRS and attributes that survive every file format."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from affine import Affine
+from dask.base import is_dask_collection
 
 from xr_terramind.blocks.plan import Plan
 from xr_terramind.blocks.windows import Axis
-from xr_terramind.cube.geometry import PixelGrid, read_transform
+from xr_terramind.cube.geometry import PixelGrid
+from xr_terramind.cube.transforms import read_transform
 from xr_terramind.model.specs import PATCH_PX
 from xr_terramind.result.cells import CELL_SIZE, EVEN, is_even
+from xr_terramind.result.coords import Kept, keep_coords
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,15 @@ def label(
     grid: PixelGrid,
     cells: tuple[Cells, Cells],
     attrs: Mapping[str, Any],
+    origins: Mapping[str, xr.Variable],
 ) -> xr.DataArray:
     """Put names, coordinates, CRS and attributes on encoded cells.
 
     Parameters
     ----------
-    features : array, shape ([time,] feature, y, x)
-        NumPy or Dask; with time where the cube has it.
-    valid : array, shape ([time,] y, x)
+    features : array, shape (..., feature, y, x)
+        NumPy or Dask; in front the dims that the cube has there.
+    valid : array, shape (..., y, x)
         Valid fraction of each cell.
     source : xarray.DataArray
         The arranged cube: its other coordinates are kept where they still apply.
@@ -96,19 +100,23 @@ def label(
         Along y and x.
     attrs : mapping
         Of the result.
+    origins : mapping of str to xarray.Variable
+        First pixel's centre of each image along y or x, where images lie apart.
     """
     rows, cols = cells
-    times = ("time",) if "time" in source.dims else ()
+    image_dims = source.dims[:-3]
+    kept = keep_coords(source)
+    coords = _chunk_alike(kept.coords, source.dims, features)
     result = xr.DataArray(
         features,
-        dims=(*times, "feature", "y", "x"),
+        dims=(*image_dims, "feature", "y", "x"),
         coords={
-            **_keep_coords(source),
+            **coords,
             "feature": np.arange(features.shape[-3]),
-            "y": ("y", grid.y0 + grid.dy * rows.centres_px, _read_axis_attrs(source, "y")),
-            "x": ("x", grid.x0 + grid.dx * cols.centres_px, _read_axis_attrs(source, "x")),
+            "y": _place_cells("y", origins.get("y", grid.y0), grid.dy * rows.centres_px, kept),
+            "x": _place_cells("x", origins.get("x", grid.x0), grid.dx * cols.centres_px, kept),
             "valid_fraction": (
-                (*times, "y", "x"),
+                (*image_dims, "y", "x"),
                 valid,
                 {"long_name": "share of valid pixels in the footprint", "units": "1"},
             ),
@@ -119,17 +127,42 @@ def label(
             CELL_SIZE: [abs(grid.dy) * rows.edge_px, abs(grid.dx) * cols.edge_px],
         },
     )
-    return _georeference(result, grid, rows, cols)
+    return _georeference(result, grid, rows, cols, is_one_grid=not origins)
 
 
-def _georeference(result: xr.DataArray, grid: PixelGrid, rows: Cells, cols: Cells) -> xr.DataArray:
+def _place_cells(dim: str, origin: Any, along: np.ndarray, kept: Kept) -> xr.Variable:
+    # (y,) or (x,), or one axis for each image: (sample, y)
+    centres = xr.Variable((), origin) if isinstance(origin, float) else origin
+    placed: xr.Variable = centres + xr.Variable((dim,), along)
+    placed.attrs = kept.axis_attrs[dim]
+    return placed
+
+
+def _chunk_alike(
+    coords: Mapping[Hashable, xr.Variable], dims: tuple[Hashable, ...], features: Any
+) -> dict[Hashable, xr.Variable]:
+    # Lazy coordinates in the chunks of the vectors: xarray and Zarr refuse two ways to cut one dim.
+    if not is_dask_collection(features):
+        return dict(coords)
+    chunks = dict(zip(dims[:-3], features.chunks, strict=False))
+    return {
+        name: variable.copy(data=variable.data.rechunk(tuple(chunks[d] for d in variable.dims)))
+        if is_dask_collection(variable)
+        else variable
+        for name, variable in coords.items()
+    }
+
+
+def _georeference(
+    result: xr.DataArray, grid: PixelGrid, rows: Cells, cols: Cells, *, is_one_grid: bool
+) -> xr.DataArray:
     # CRS and transform where the cube has a CRS; none is invented. Without an even step of rows and
     # columns there is no transform, and the coordinates speak alone.
     result = result.rio.write_nodata(np.nan, encoded=True)
     if grid.crs is None:
         return result
     result = result.rio.write_crs(grid.crs)
-    if rows.step_px is None or cols.step_px is None:
+    if rows.step_px is None or cols.step_px is None or not is_one_grid:
         return result
     # From the centres: windows that overlap are wider than their step.
     west = grid.x0 + grid.dx * (cols.centres_px[0] - cols.step_px / 2)
@@ -166,34 +199,8 @@ def keep_encoding(array: xr.Variable | xr.DataArray, *names: str) -> dict[Any, A
     return {name: array.encoding[name] for name in names if name in array.encoding}
 
 
-def _keep_coords(source: xr.DataArray) -> dict[Any, xr.Variable]:
-    # What says something of the embedding, too: not what runs along band, y or x, and not grid
-    # mappings, which are written anew.
-    dropped = {source.rio.grid_mapping, "spatial_ref"}
-    return {
-        name: _drop_storage(coord.variable)
-        for name, coord in source.coords.items()
-        if name not in dropped
-        and not set(coord.dims) & {"band", "y", "x"}
-        and name not in ("band", "y", "x", "feature", "valid_fraction")
-    }
-
-
-def _drop_storage(variable: xr.Variable) -> xr.Variable:
-    # How times are written is worth keeping. All else belongs to the file they came from: chunks,
-    # codecs, and an integer dtype that without its scale factor would round.
-    is_time = variable.dtype.kind in "mMO"
-    bare = variable.copy(deep=False)
-    bare.encoding = keep_encoding(variable, "units", "calendar", "dtype") if is_time else {}
-    return bare
-
-
-def _read_axis_attrs(source: xr.DataArray, dim: str) -> dict[Any, Any]:
-    return dict(source.coords[dim].attrs) if dim in source.coords else {}
-
-
 def pool_grid(grid: xr.DataArray, pooling: str) -> xr.DataArray:
-    """Reduce a grid ``([time,] feature, y, x)`` to one vector for the whole extent.
+    """Reduce a grid ``(..., feature, y, x)`` to one vector for the whole extent.
 
     The mean or the maximum of the cells that are not NaN, NaN where there is none;
     ``valid_fraction`` is the mean over the extent.

@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple
 import xarray as xr
 
 from xr_terramind.cube.bands import arrange_bands
-from xr_terramind.cube.dims import add_band_dim, as_dataarray, name_band_dim
+from xr_terramind.cube.datasets import as_dataarray
+from xr_terramind.cube.dims import add_band_dim, name_band_dim
 from xr_terramind.errors import TerraMindError
 from xr_terramind.model.modalities import MODALITIES, Modality, modality_of
 from xr_terramind.options import setting

@@ -22,7 +22,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.windows import Window
 
 from xr_terramind.result.cells import cell_step, north_up
-from xr_terramind.result.check import check_crs, check_image
+from xr_terramind.result.check import check_crs, check_image, find_image_dims
 from xr_terramind.storage.whole_files import complete_file
 
 MAX_TILE_BYTES = 8 << 20
@@ -74,9 +74,8 @@ def to_cog(embedding: xr.DataArray, path: Any) -> None:
 
 
 def _arrange(array: xr.DataArray) -> xr.DataArray:
-    # ([band,] y, x), north up; a lone date is dropped, and remembered as a scalar coordinate.
-    if "time" in array.dims:
-        array = array.squeeze("time")
+    # ([band,] y, x), north up; a lone date, or image, becomes a scalar coordinate.
+    array = array.squeeze(find_image_dims(array))
     return north_up(array.transpose(..., "y", "x"))
 
 

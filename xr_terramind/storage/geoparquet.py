@@ -7,8 +7,9 @@ a reader finds the row groups of a place by the statistics of the column ``bbox`
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,29 +18,32 @@ from dask.base import compute
 
 from xr_terramind.errors import GridError, explain, import_optional
 from xr_terramind.result.cells import cell_borders, footprints
-from xr_terramind.result.check import check_even, check_grid
+from xr_terramind.result.check import check_even, check_grid, find_image_dims
 from xr_terramind.storage.whole_files import complete_file
 
 MAX_GROUP_BYTES = 32 << 20
 """Vectors in a row group, and in chunks computed at once; a larger chunk is computed alone."""
 
-_Chunk = tuple[slice, slice, slice]  # of time, y and x
+_Chunk = tuple[slice, ...]  # of the dims that count images, if any, y and x
+
+_OWN_COLUMNS = ("valid_fraction", "embedding", "geometry", "bbox")
 
 
 def to_geoparquet(embedding: xr.DataArray, path: Any) -> None:
     """Write a table with one row per cell, for GIS and databases.
 
-    Columns: ``time`` where the embedding has it, ``valid_fraction`` where it has it, ``embedding``
-    (a list of float32 of fixed size), ``geometry`` (the cell's footprint, WKB) and ``bbox``. Cells
-    without data are left out. Dates follow each other, the cells of each along a Hilbert curve: of
-    all cells, or of a few chunks at a time, which follow it among themselves; so many of a lazy
-    embedding are in memory. Row groups have up to 32 MiB of vectors and are compressed with ZSTD.
-    The attrs stand as JSON in the file's metadata under ``emb``.
+    Columns: ``time`` where the embedding has it, and any other dim in front, ``valid_fraction``
+    where it has it, ``embedding`` (a list of float32 of fixed size), ``geometry`` (the cell's
+    footprint, WKB) and ``bbox``. Cells without data are left out. Dates follow each other, the
+    cells of each along a Hilbert curve: of all cells, or of a few chunks at a time, which follow it
+    among themselves; so many of a lazy embedding are in memory. Row groups have up to 32 MiB of
+    vectors and are compressed with ZSTD. The attrs stand as JSON in the file's metadata under
+    ``emb``.
 
     Parameters
     ----------
     embedding : xarray.DataArray
-        Dims ``([time,] feature, y, x)``.
+        Dims feature, y, x and perhaps others, such as time.
     path : str or path
         A file that is there is replaced once the new one is complete.
 
@@ -53,14 +57,13 @@ def to_geoparquet(embedding: xr.DataArray, path: Any) -> None:
         Where the file cannot be written.
     """
     check_grid(embedding, with_crs=True)
-    _check_dims(embedding)
+    _check_columns(embedding)
     check_even(embedding)
     for package in ("geopandas", "pyarrow"):
         import_optional(package, "vector")
     from pyarrow import parquet
 
-    times = ("time",) if "time" in embedding.dims else ()
-    embedding = embedding.transpose(*times, "y", "x", "feature")
+    embedding = embedding.transpose(*find_image_dims(embedding), "y", "x", "feature")
     schema = _make_schema(embedding)
     with (
         complete_file(path) as unfinished,
@@ -68,7 +71,7 @@ def to_geoparquet(embedding: xr.DataArray, path: Any) -> None:
             unfinished,
             schema,
             compression="zstd",
-            use_dictionary=[name for name in ("time", "valid_fraction") if name in schema.names],
+            use_dictionary=[*_list_columns(embedding), "valid_fraction"],
             # Sorted by their significance, the bytes of floats compress a tenth better.
             column_encoding={"embedding.list.element": "BYTE_STREAM_SPLIT"},
         ) as writer,
@@ -78,12 +81,18 @@ def to_geoparquet(embedding: xr.DataArray, path: Any) -> None:
                 writer.write_table(table)
 
 
-def _check_dims(embedding: xr.DataArray) -> None:
-    other = set(embedding.dims) - {"time", "feature", "y", "x"}
-    if other:
-        found = f"the dimensions {', '.join(map(str, other))}"
-        expected = "time, feature, y and x only"
-        raise GridError(explain(found, expected, "Choose one of each with .isel(...)."))
+def _check_columns(embedding: xr.DataArray) -> None:
+    taken = {str(dim): f"{dim}_" for dim in embedding.dims if dim in _OWN_COLUMNS}
+    if taken:
+        found = f"the dimensions {', '.join(taken)}, which columns are called"
+        remedy = f"Rename them: embedding.rename({taken})."
+        raise GridError(explain(found, "other names", remedy))
+
+
+def _list_columns(embedding: xr.DataArray) -> list[str]:
+    # What tells images apart; a lone date has its column, too.
+    lone = ["time"] if "time" in embedding.coords and "time" not in embedding.dims else []
+    return [*lone, *map(str, find_image_dims(embedding))]
 
 
 def _read_borders(embedding: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
@@ -103,8 +112,8 @@ def _make_schema(embedding: xr.DataArray) -> Any:
 
     template = _read_geopandas_schema(embedding)
     fields = []
-    if "time" in embedding.coords:
-        fields.append(pa.field("time", _read_times(embedding).type))
+    for name in _list_columns(embedding):
+        fields.append(pa.field(name, _read_labels(embedding, name).type))
     if "valid_fraction" in embedding.coords:
         fields.append(pa.field("valid_fraction", pa.float32()))
     fields.append(pa.field("embedding", pa.list_(pa.float32(), embedding.sizes["feature"])))
@@ -158,22 +167,23 @@ class _Cells:
     vectors: np.ndarray  # (cell of the piece, feature)
     shares: np.ndarray | None  # (cell of the piece,)
     order: np.ndarray  # (cell of the file,), into those of the piece
-    times: np.ndarray  # (cell of the piece,), indices of the embedding
+    images: np.ndarray  # (dim, cell of the piece), indices along the dims that count images
     rows: np.ndarray
     cols: np.ndarray
 
 
 def _make_pieces(embedding: xr.DataArray) -> Iterator[list[_Chunk]]:
     """Yield chunks to be computed at once: neighbours on the curve, of the same dates."""
-    chunks = {dim: _list_slices(embedding, dim) for dim in ("time", "y", "x")}
+    dims = find_image_dims(embedding)
+    chunks = {dim: _list_slices(embedding, dim) for dim in (*dims, "y", "x")}
     lattice = [(rows, cols) for rows in chunks["y"] for cols in chunks["x"]]
     ys, xs = _read_borders(embedding)
     middles_y = np.array([(ys[rows.start] + ys[rows.stop]) / 2 for rows, _ in lattice])
     middles_x = np.array([(xs[cols.start] + xs[cols.stop]) / 2 for _, cols in lattice])
     along = np.argsort(_locate_on_curve(embedding, middles_y, middles_x), kind="stable")
-    for times in chunks["time"]:
+    for images in product(*(chunks[dim] for dim in dims)):
         piece: list[_Chunk] = []
-        for chunk in ((times, *lattice[index]) for index in along):
+        for chunk in ((*images, *lattice[index]) for index in along):
             if piece and sum(map(_count_cells, [*piece, chunk])) > _limit_cells(embedding):
                 yield piece
                 piece = []
@@ -181,8 +191,8 @@ def _make_pieces(embedding: xr.DataArray) -> Iterator[list[_Chunk]]:
         yield piece
 
 
-def _list_slices(embedding: xr.DataArray, dim: str) -> list[slice]:
-    sizes = embedding.chunksizes.get(dim, (embedding.sizes.get(dim, 1),))
+def _list_slices(embedding: xr.DataArray, dim: Hashable) -> list[slice]:
+    sizes = embedding.chunksizes.get(dim, (embedding.sizes[dim],))
     stops = np.cumsum(sizes).tolist()
     return [slice(stop - size, stop) for size, stop in zip(sizes, stops, strict=True)]
 
@@ -196,44 +206,41 @@ def _limit_cells(embedding: xr.DataArray) -> int:
 
 
 def _compute_cells(embedding: xr.DataArray, piece: list[_Chunk]) -> _Cells:
+    dims = embedding.dims[:-1]
     variables = [embedding.variable, *_read_shares(embedding)]
     n_features = embedding.sizes["feature"]
-    found = compute(*([_select(variable, chunk) for chunk in piece] for variable in variables))
+    regions = [dict(zip(dims, chunk, strict=True)) for chunk in piece]
+    found = compute(*([variable.isel(part).data for part in regions] for variable in variables))
     flat = [np.asarray(part, np.float32).reshape(-1, n_features) for part in found[0]]
     places = [np.indices([part.stop - part.start for part in chunk]) for chunk in piece]
-    times, rows, cols = np.concatenate(
+    *images, rows, cols = np.concatenate(
         [
-            place.reshape(3, -1) + [[part.start] for part in chunk]
+            place.reshape(len(chunk), -1) + [[part.start] for part in chunk]
             for place, chunk in zip(places, piece, strict=True)
         ],
         axis=1,
     )
     joined = flat[0] if len(flat) == 1 else np.concatenate(flat)
-    order = np.lexsort((_locate_cells(embedding, rows, cols), times))
+    order = np.lexsort((_locate_cells(embedding, rows, cols), *reversed(images)))
     seen = np.asarray(np.isfinite(joined).all(axis=1))
     return _Cells(
         vectors=joined,
         shares=np.concatenate([np.ravel(part) for part in found[1]]) if len(found) > 1 else None,
         order=order[seen[order]],
-        times=times,
+        images=np.reshape(images, (len(images), rows.size)),
         rows=rows,
         cols=cols,
     )
 
 
 def _read_shares(embedding: xr.DataArray) -> list[xr.Variable]:
-    # One ([time,] y, x), as the vectors lie, or none.
+    # One (..., y, x), as the vectors lie, or none.
     if "valid_fraction" not in embedding.coords:
         return []
     shares = embedding["valid_fraction"].variable
-    if "time" in embedding.dims and "time" not in shares.dims:
-        shares = shares.set_dims({"time": embedding.sizes["time"], **shares.sizes})
+    images = {dim: embedding.sizes[dim] for dim in find_image_dims(embedding)}
+    shares = shares.set_dims({**images, **shares.sizes})
     return [shares.transpose(*(dim for dim in embedding.dims if dim != "feature"))]
-
-
-def _select(variable: xr.Variable, chunk: _Chunk) -> Any:
-    named = dict(zip(("time", "y", "x"), chunk, strict=True))
-    return variable.isel({dim: named[str(dim)] for dim in variable.dims if dim in named}).data
 
 
 def _make_tables(embedding: xr.DataArray, piece: list[_Chunk], schema: Any) -> Iterator[Any]:
@@ -264,18 +271,21 @@ def _make_columns(embedding: xr.DataArray, cells: _Cells, chosen: np.ndarray) ->
             names=["xmin", "ymin", "xmax", "ymax"],
         ),
     }
-    if "time" in embedding.coords:
-        columns["time"] = _read_times(embedding).take(pa.array(cells.times[chosen]))
+    indices = dict(zip(map(str, find_image_dims(embedding)), cells.images, strict=True))
+    for name in _list_columns(embedding):
+        index = indices.get(name, np.zeros(len(cells.rows), np.int64))
+        columns[name] = _read_labels(embedding, name).take(pa.array(index[chosen]))
     if cells.shares is not None:
         columns["valid_fraction"] = pa.array(cells.shares[chosen].astype(np.float32))
     return columns
 
 
-def _read_times(embedding: xr.DataArray) -> Any:
+def _read_labels(embedding: xr.DataArray, name: str) -> Any:
     import pyarrow as pa
 
-    values = np.atleast_1d(embedding["time"].values)
-    return pa.array(values if values.dtype.kind in "Miu" else [str(value) for value in values])
+    # Without labels along a dim, xarray counts its entries.
+    values = np.atleast_1d(embedding[name].values)
+    return pa.array(values if values.dtype.kind in "Miufb" else [str(value) for value in values])
 
 
 def _locate_cells(embedding: xr.DataArray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:

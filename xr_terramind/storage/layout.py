@@ -1,6 +1,7 @@
 """How an embedding lies in a store: blocks of one size, their places, and how they are encoded."""
 
 import math
+from collections.abc import Hashable
 from itertools import accumulate, pairwise, product
 from typing import Any, NamedTuple
 
@@ -75,9 +76,7 @@ def chunk_evenly(embedding: xr.DataArray) -> xr.DataArray:
     """
     # Zarr's chunks are all of one size; those of a selection are not.
     if embedding.chunks is None:
-        sizes = {
-            dim: {"feature": -1, "time": 1}.get(str(dim), BLOCK_CELLS) for dim in embedding.dims
-        }
+        sizes = {dim: _choose_block_edge(embedding, dim) for dim in embedding.dims}
     else:
         sizes = {dim: max(chunks) for dim, chunks in embedding.chunksizes.items()}
     sizes["feature"] = -1
@@ -85,11 +84,30 @@ def chunk_evenly(embedding: xr.DataArray) -> xr.DataArray:
     coords = {
         name: coord.variable.chunk({dim: sizes[dim] for dim in coord.dims})
         if name in _WRITTEN_BY_BLOCK
-        else coord.variable.compute()
+        else _free_text(coord.variable.compute())
         for name, coord in embedding.coords.items()
         if name not in embedding.indexes
     }
-    return embedding.chunk(sizes).assign_coords(coords)
+    labels = {
+        name: _free_text(embedding[name].variable)
+        for name in embedding.dims
+        if name in embedding.coords and embedding[name].dtype.kind == "U"
+    }
+    return embedding.chunk(sizes).assign_coords(coords | labels)
+
+
+def _free_text(variable: xr.Variable) -> xr.Variable:
+    # Text of a fixed width has no specification in Zarr 3, text of any length has.
+    return variable.astype(object) if variable.dtype.kind == "U" else variable
+
+
+def _choose_block_edge(embedding: xr.DataArray, dim: Hashable) -> int:
+    if dim == "feature":
+        return -1
+    if dim in ("y", "x"):
+        return BLOCK_CELLS
+    # An image is a block; of vectors without y and x, as many as a block of cells has.
+    return 1 if dim == "time" or "y" in embedding.dims else BLOCK_CELLS**2
 
 
 def find_lattice(dataset: xr.Dataset) -> Lattice:
@@ -125,7 +143,7 @@ def find_block_shape(variable: xr.Variable) -> tuple[int, ...]:
 def _choose_inner_edge(dim: str, shard_cells: int) -> int:
     if dim == "feature":
         return shard_cells
-    if dim == "time":
+    if dim not in ("y", "x"):
         return 1
     divisors = [n for n in range(1, shard_cells + 1) if shard_cells % n == 0]
     return min(divisors, key=lambda n: abs(math.log(n / WANTED_CELLS)))

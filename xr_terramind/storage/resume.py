@@ -8,6 +8,7 @@ import xarray as xr
 from dask.base import compute
 
 from xr_terramind.errors import StoreError, explain
+from xr_terramind.result.coords import read_labels
 from xr_terramind.result.quantize import SCALE, block_scale, dequantize, is_quantized
 
 GRAPH = "xr_terramind:graph"
@@ -91,9 +92,10 @@ def _compare_grid(wanted: xr.DataArray, stored: xr.DataArray) -> list[str]:
     if wanted.rio.crs != stored.rio.crs:
         found.append(f"the CRS is {wanted.rio.crs} here and {stored.rio.crs} there")
     for dim in wanted.indexes:
-        here, there = wanted.get_index(dim), stored.get_index(dim)
+        # Some labels come back as others: dates of cftime in the standard calendar as NumPy's.
+        here, there = read_labels(wanted[dim].variable), stored.get_index(dim)
         if not here.equals(there):
-            first = int(np.flatnonzero(here != there)[0])
+            first = int(next(iter(np.flatnonzero(here != there)), 0))
             found.append(f"{dim}[{first}] is {here[first]} here and {there[first]} there")
     return found
 

@@ -19,6 +19,7 @@ from types import MappingProxyType
 import numpy as np
 import pyproj
 import shapely
+from shapely.ops import transform
 
 S2_SR = "COPERNICUS/S2_SR_HARMONIZED"
 S2_TOA = "COPERNICUS/S2_HARMONIZED"
@@ -147,7 +148,7 @@ class Scene:
 @functools.lru_cache(maxsize=512)
 def _lonlat(shape: shapely.Polygon, crs: str) -> shapely.Polygon:
     to_lonlat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    return shapely.transform(shape.segmentize(10_000), to_lonlat.transform, interleaved=False)
+    return transform(to_lonlat.transform, shape.segmentize(10_000))
 
 
 @functools.cache

@@ -123,7 +123,7 @@ def explain_missing(
         bands = {i: others[0].bands[n - first] for i, n in enumerate(_read_numbers(names))}
         remedy = (
             f"If they are these, in this order, name them: {source.rename_call(names, bands)}, "
-            f"and choose modality={' or '.join(repr(m.name) for m in others)}."
+            f"and choose {' or '.join(f'modality={m.name!r}' for m in others)}."
         )
     elif len(missing) < len(modality.bands):
         surplus = set(read_bands(names)) - set(modality.bands)
@@ -151,7 +151,7 @@ def explain_unnamed(n_bands: int, modality: Modality, source: Source) -> BandErr
     call = f"cube.assign_coords({source.band or 'band'}="
     others = _modalities_of_count(n_bands, modality)
     bands = list(_bands_of_count(n_bands, modality))
-    remedy = f"Name them with {call}[...])."
+    remedy = f"Name them with {call}[...]), or choose another modality."
     if bands:
         remedy = (
             f"If they are {', '.join(bands)}, in this order, name them with {call}{bands}) and "
@@ -160,7 +160,7 @@ def explain_unnamed(n_bands: int, modality: Modality, source: Source) -> BandErr
     elif others:
         remedy = (
             f"Name them with {call}[...]), or, if they are {', '.join(others[0].bands)}, in this "
-            f"order, choose modality={' or '.join(repr(m.name) for m in others)}."
+            f"order, choose {' or '.join(f'modality={m.name!r}' for m in others)}."
         )
     expected = f"the {len(modality.bands)} of {modality.name}: {', '.join(modality.bands)}"
     return BandError(explain(f"{n_bands} bands without names", expected, remedy))
