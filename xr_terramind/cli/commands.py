@@ -93,7 +93,7 @@ def _warn_of_random_weights(error: xtm.WeightsError) -> None:
 
 @app.command(epilog="Example: xr-terramind check s2.tif")
 @add_mends
-@add_flags("modality", "fit", "window_size")
+@add_flags("modality", "missing_bands", "fit", "window_size")
 def check(
     source: Source,
     mends: Mends,
@@ -109,7 +109,7 @@ def check(
 
 @app.command(epilog="Example: xr-terramind plan s2.tif --model terramind_v1_base --overlap 64")
 @add_mends
-@add_flags("output", "model", "modality", "fit", "window_size", "overlap")
+@add_flags("output", "model", "modality", "missing_bands", "fit", "window_size", "overlap")
 def plan(
     source: Source,
     mends: Mends,

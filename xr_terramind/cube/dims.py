@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Hashable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +39,6 @@ _QUALITY = frozenset(
     "sunazimuth sunzenith viewazimuth viewzenith edm flm hem wbm".split()
 )
 
-_NODATA_ATTRS = ("_FillValue", "missing_value", "nodata", "fill_value")
 
 # Attributes that rioxarray gives one entry for each band.
 _PER_BAND = {"long_name", "description", "units", "scales", "offsets"}
@@ -278,19 +276,3 @@ def drop_quality(array: xr.DataArray, modality: Modality) -> xr.DataArray:
         if isinstance(values, list | tuple | np.ndarray) and len(values) == len(names):
             picked.attrs[key] = [values[number] for number in kept]
     return picked
-
-
-def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
-    """Read the values that stand for no data off the attributes; NaN always does."""
-    found = {
-        float(number)
-        for key in _NODATA_ATTRS
-        for number in np.atleast_1d(array.attrs.get(key, np.nan))
-        if isinstance(number, int | float | np.number) and np.isfinite(number)
-    }
-    return tuple(sorted(found))
-
-
-def drop_nodata(attrs: dict[Hashable, Any]) -> dict[Hashable, Any]:
-    """Return attributes without those that name values for no data."""
-    return {key: value for key, value in attrs.items() if key not in _NODATA_ATTRS}
