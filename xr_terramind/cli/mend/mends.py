@@ -8,8 +8,8 @@ import xarray as xr
 from rioxarray.exceptions import MissingSpatialDimensionError
 
 from xr_terramind.cli.mend.bands import choose_bands
+from xr_terramind.cube.bands import drop_nodata, nodata_values
 from xr_terramind.cube.datasets import as_dataarray
-from xr_terramind.cube.dims import drop_nodata, nodata_values
 from xr_terramind.cube.report import Fix
 from xr_terramind.model.modalities import Modality
 
