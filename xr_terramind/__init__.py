@@ -16,7 +16,7 @@ The pipeline, in the order of the folders; `embed` holds the recipes and is read
 from xr_terramind._version import __version__
 from xr_terramind.accessor import TerraMindAccessor
 from xr_terramind.cube.report import InputReport, Issue
-from xr_terramind.embed import download, embed, embed_array, list_models
+from xr_terramind.embed import download, embed, embed_array
 from xr_terramind.errors import (
     BandError,
     EngineError,
@@ -30,6 +30,7 @@ from xr_terramind.errors import (
     WeightsError,
 )
 from xr_terramind.inference.estimate import PlanReport
+from xr_terramind.model.hub import list_models
 from xr_terramind.options import set_options
 from xr_terramind.sources.earth_engine.open_s2 import open_s2
 from xr_terramind.sources.synthetic.scene import sample_scene

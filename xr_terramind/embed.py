@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from xr_terramind.blocks.graph import TASK_NAME, map_blocks
@@ -15,7 +14,7 @@ from xr_terramind.blocks.plan import Plan
 from xr_terramind.cube.arrange import Cube
 from xr_terramind.cube.bands import arrange_bands
 from xr_terramind.cube.check import check_cube, inspect_cube
-from xr_terramind.cube.datasets import as_dataarray
+from xr_terramind.cube.datasets import as_dataarray, describe_source
 from xr_terramind.cube.dims import add_band_dim, name_band_dim
 from xr_terramind.cube.report import InputReport
 from xr_terramind.errors import BandError, explain, warn
@@ -24,8 +23,8 @@ from xr_terramind.inference.estimate import PlanReport, estimate
 from xr_terramind.inference.request import EncodeRequest, make_plan, make_request
 from xr_terramind.inference.resize import encode_resized
 from xr_terramind.model import hub
-from xr_terramind.model.modalities import MODALITIES, Modality, modality_of
-from xr_terramind.model.specs import MODELS, model_spec
+from xr_terramind.model.modalities import Modality, modality_of
+from xr_terramind.model.specs import model_spec
 from xr_terramind.options import (
     EmbedKeywords,
     EmbedOptions,
@@ -33,7 +32,7 @@ from xr_terramind.options import (
     setting,
     show_options,
 )
-from xr_terramind.options.table import Output
+from xr_terramind.options.table import MissingBands, Output
 from xr_terramind.result.attrs import find_lost, result_attrs
 from xr_terramind.result.grid import cells_of, label, pool_grid
 
@@ -121,7 +120,11 @@ def plan(
 
 
 def check(
-    cube: xr.DataArray | xr.Dataset, sample: int | None = None, *, modality: str | None = None
+    cube: xr.DataArray | xr.Dataset,
+    sample: int | None = None,
+    *,
+    modality: str | None = None,
+    missing_bands: MissingBands | None = None,
 ) -> InputReport:
     """Look for what would make the embedding wrong: dims, bands, CRS, resolution, values.
 
@@ -133,23 +136,28 @@ def check(
         Windows to read for the values; of a lazy cube 4 by default, of a series one per date, too.
     modality : str, optional
         ``"S2L2A"`` where no option says otherwise.
+    missing_bands : {"error", "mean"}, optional
+        As for `embed`.
 
     Returns
     -------
     InputReport
         With ``.ok``, ``.issues`` and ``.raise_for_errors()``.
     """
-    options = resolve_options(**({"modality": modality} if modality else {}))
-    how: Any = {"window_px": options.window_size, "fit": options.fit}
-    wanted = modality_of(options.modality)
-    _, arranged = inspect_cube(cube, wanted, **how)
-    report = check_cube(cube, wanted, sample=sample, **how)
+    options = _resolve_given(modality=modality, missing_bands=missing_bands)
+    _, arranged = inspect_cube(cube, **_say_how(options))
+    report = check_cube(cube, sample=sample, **_say_how(options))
     if arranged is None:
         return report
     return replace(report, issues=(*report.issues, *find_lost(cube, arranged.data)))
 
 
-def arrange(cube: xr.DataArray | xr.Dataset, modality: str | None = None) -> xr.DataArray:
+def arrange(
+    cube: xr.DataArray | xr.Dataset,
+    modality: str | None = None,
+    *,
+    missing_bands: MissingBands | None = None,
+) -> xr.DataArray:
     """Bring the bands into the model's order and names; surplus ones are left out.
 
     Parameters
@@ -158,6 +166,8 @@ def arrange(cube: xr.DataArray | xr.Dataset, modality: str | None = None) -> xr.
         As for `embed`.
     modality : str, optional
         ``"S2L2A"`` where no option says otherwise.
+    missing_bands : {"error", "mean"}, optional
+        As for `embed`: with ``"mean"``, the bands that are there are brought into order.
 
     Returns
     -------
@@ -169,31 +179,44 @@ def arrange(cube: xr.DataArray | xr.Dataset, modality: str | None = None) -> xr.
     BandError
         For bands that are missing, doubled or unnamed in another number.
     """
-    return _arrange_bands(cube, modality)[0]
+    return _arrange_bands(cube, modality, missing_bands)[0]
 
 
 def find_bands(cube: xr.DataArray | xr.Dataset) -> dict[str, Hashable]:
     """Map the model's bands to the cube's names; see `TerraMindAccessor.bands`."""
-    return _arrange_bands(cube, None)[1]
+    return _arrange_bands(cube, None, None)[1]
 
 
 def _arrange_bands(
-    cube: xr.DataArray | xr.Dataset, modality: str | None
+    cube: xr.DataArray | xr.Dataset, modality: str | None, missing_bands: MissingBands | None
 ) -> tuple[xr.DataArray, dict[str, Hashable]]:
-    wanted = modality_of(modality or resolve_options().modality)
+    options = _resolve_given(modality=modality, missing_bands=missing_bands)
+    wanted = modality_of(options.modality)
     array = name_band_dim(add_band_dim(as_dataarray(cube, wanted), wanted), wanted)
-    arranged, names, _ = arrange_bands(array, wanted, pick=True)
-    return arranged, names
+    how: Any = {"missing_bands": options.missing_bands, "source": describe_source(cube)}
+    return arrange_bands(array, wanted, pick=True, **how)[:2]
+
+
+def _resolve_given(**given: Any) -> EmbedOptions:
+    return resolve_options(**{name: value for name, value in given.items() if value})
+
+
+def _say_how(options: EmbedOptions) -> dict[str, Any]:
+    # What checks need to know of the options
+    return {
+        "modality": modality_of(options.modality),
+        "window_px": options.window_size,
+        "fit": options.fit,
+        "missing_bands": options.missing_bands,
+    }
 
 
 def _arrange(cube: xr.DataArray | xr.Dataset, options: EmbedOptions, *, tell: bool = False) -> Cube:
-    report, arranged = inspect_cube(
-        cube, modality_of(options.modality), window_px=options.window_size, fit=options.fit
-    )
+    report, arranged = inspect_cube(cube, **_say_how(options))
     report.raise_for_errors()
     assert arranged is not None  # a report without errors comes with a cube
     for issue in (*report.warnings, *find_lost(cube, arranged.data)) if tell else ():
-        warn(issue.message)
+        warn(issue.message, issue)
     return arranged
 
 
@@ -279,30 +302,6 @@ def _check_array(array: np.ndarray, modality: Modality) -> None:
                 "Move the bands to axis -3 and put them in this order.",
             )
         )
-
-
-def list_models() -> pd.DataFrame:
-    """List TerraMind's encoders.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by model key: ``features`` of a token, ``blocks``, ``parameters`` (with the S2L2A
-        patch embedding), ``hub_id``, ``hub_file``, and whether the file is ``cached`` here.
-    """
-    n_bands = len(MODALITIES["S2L2A"].bands)
-    rows = {
-        key: {
-            "features": spec.dim,
-            "blocks": spec.depth,
-            "parameters": spec.parameters(n_bands),
-            "hub_id": spec.hub_id,
-            "hub_file": spec.hub_file,
-            "cached": hub.cached_file(spec) is not None,
-        }
-        for key, spec in MODELS.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
 def download(model: str | None = None) -> Path:

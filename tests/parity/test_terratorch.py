@@ -291,3 +291,25 @@ def test_a_subset_of_bands_is_theirs(registry, tmp_path):
     with torch.inference_mode():
         tokens = engine_for(found).encoder(pixels)
     torch.testing.assert_close(tokens, expected, atol=TOLERANCE, rtol=0)
+
+
+def test_ten_bands_are_their_model_of_ten_bands(registry, tmp_path, own_cache):
+    cube = noise_image("S2L2A", 224, 224).drop_sel(band=["B1", "B9"])
+    ten = MODALITIES["S2L2A"].subset(cube.band.values.tolist())
+    weights = save_model(build(registry, TINY), tmp_path)
+    theirs = registry.build(
+        TINY,
+        modalities=["S2L2A"],
+        bands={"S2L2A": list(ten.bands_terramind)},
+        ckpt_path=weights,
+    ).eval()
+    mean, std = (np.array(n, np.float32)[:, None, None] for n in ten.statistics["v1"])
+    pixels = torch.from_numpy((cube.values.astype(np.float32).clip(0, 10000) - mean) / std)[None]
+    with torch.inference_mode():
+        tokens = theirs({"S2L2A": pixels})[-1].numpy()
+    expected = tokens.reshape(14, 14, -1).transpose(2, 0, 1)
+    options = {"model": TINY, "weights": weights, "missing_bands": "mean"}
+    assert_theirs(cube, expected, **options)
+    found = cube.terramind.embed(engine="terratorch", **options)
+    assert difference(found, expected) < TOLERANCE
+    assert found.attrs["bands_missing"] == ["B1", "B9"]

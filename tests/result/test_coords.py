@@ -345,9 +345,14 @@ def test_what_comes_out_can_be_kept(with_all, way, tmp_path):
 FEW = ("index with a zone", "cftime, 360_day", "months", "sets", "text as objects", "spans")
 
 
+STORED = ("several zones", "a date and a gap", "the same date twice", "text", "text and numbers")
+STORED += ("bytes", "bool", "intervals", "objects without text", "None")
+STORED += tuple(f"cftime, {name}" for name in CALENDARS[:5])
+
+
 @pytest.mark.parametrize(
     ("way", "name"),
-    [(write_zarr, name) for name in AS_TIME] + [(w, n) for w in WAYS[1:] for n in FEW],
+    [(write_zarr, name) for name in STORED] + [(way, name) for way in WAYS for name in FEW],
 )
 @pytest.mark.filterwarnings("ignore:found what no file takes:xr_terramind.TerraMindWarning")
 def test_of_what_counts_as_time(series, way, name, tmp_path):
@@ -614,8 +619,7 @@ def test_attributes_of_the_source(series, name, value, right, tmp_path):
     ],
 )
 def test_first_and_last_date(series, values, right):
-    bare = series.drop_attrs() if hasattr(series, "drop_attrs") else series
-    bare = bare.copy()
+    bare = series.copy()
     bare.attrs = {}
     attrs = embedded(with_coord(bare, "time", values)).attrs
     assert (attrs.get("temporal_start"), attrs.get("temporal_end")) == right
@@ -791,6 +795,43 @@ def test_of_other_outputs(series, output, name, tmp_path):
     assert_came_back(stored, embedding)
     assert_came_back(embedding.terramind.to_zarr(tmp_path / "e.zarr", resume=True), embedding)
     assert_came_back(write_netcdf(embedding, tmp_path), embedding)
+
+
+# What is given to an embedding later
+
+
+def test_what_is_added_later_is_stored_all_the_same(series, tmp_path):
+    embedding = embedded(chunked(series))
+    plain = write_zarr(embedding, tmp_path)
+    index = pd.MultiIndex.from_arrays([series.time.values, [22, 65]], names=["date", "orbit"])
+    added = embedding.drop_vars("time").assign_coords(
+        xr.Coordinates.from_pandas_multiindex(index, "time")
+    )
+    added = added.assign_coords(
+        crs=((), objects(UTM).reshape(())),
+        sets=("time", objects({1}, {2})),
+        kind=("time", pd.Categorical(["a", "b"])),
+        silent=("time", objects(Silent(), None)),
+    ).assign_attrs(note={"b", "a"}, nothing=None, item=Silent())
+    (tmp_path / "later").mkdir()
+    with pytest.warns(xtm.TerraMindWarning, match=r"'silent' .*attribute 'item'"):
+        found = write_zarr(added, tmp_path / "later")
+    np.testing.assert_array_equal(found, plain)
+    assert found.crs.item() == UTM.to_wkt() and list(found.sets.values) == ["[1]", "[2]"]
+    assert list(found.kind.values) == ["a", "b"] and list(found.orbit.values) == [22, 65]
+    assert found.attrs["note"] == '["a", "b"]' and "silent" not in found.coords
+
+
+def test_an_error_of_a_library_is_not_called_a_lack_of_room(series, tmp_path):
+    embedding = embedded(chunked(series))
+    cells = ("y", "x"), np.full(embedding.shape[2:], None, object)
+    cells[1][:] = [[Silent()]]
+    odd = embedding.assign_coords(odd=cells)
+    with pytest.raises(xtm.StoreError, match="the variable 'odd'") as caught:
+        odd.terramind.to_zarr(tmp_path / "e.zarr")
+    assert "room" not in str(caught.value)
+    assert "embedding.drop_vars('odd')" in str(caught.value)
+    odd.drop_vars("odd").terramind.to_zarr(tmp_path / "e.zarr", overwrite=True)
 
 
 # No noise, and the same in every process

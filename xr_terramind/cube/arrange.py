@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xr_terramind.cube.bands import AS_USUAL, Source
 from xr_terramind.cube.geometry import PixelGrid
 from xr_terramind.cube.values.images import NOTHING_TOLD, ImageName, Told, name_images
 from xr_terramind.errors import GridError, ValueRangeError, explain
@@ -19,7 +20,7 @@ class Cube:
     """A source cube in the order that the model takes, as `inspect_cube` arranges it."""
 
     data: xr.DataArray  # (..., band, y, x), bands in the model's order and names
-    modality: Modality
+    modality: Modality  # with the bands that are there
     names: dict[str, Hashable]  # model band -> the name that it has in the source
     assumed: bool  # the source names no bands, so that the model's order was assumed
     grid: PixelGrid
@@ -28,6 +29,7 @@ class Cube:
     # Where images lie on grids of their own, alike but for their place: the first pixel's centre of
     # each along y or x, with the dimensions that it differs along. `grid` is that of the first.
     origins: Mapping[str, xr.Variable] = field(default_factory=dict)
+    source: Source = AS_USUAL  # what its owner calls the dimensions
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -10,13 +10,17 @@ from dask.base import compute
 from rioxarray.exceptions import MissingSpatialDimensionError
 
 from xr_terramind.cube.arrange import Cube, check_dtype, check_sizes
-from xr_terramind.cube.bands import arrange_bands
-from xr_terramind.cube.datasets import as_dataarray
+from xr_terramind.cube.bands import (
+    arrange_bands,
+    lacking_issues,
+    nodata_values,
+    subset_issues,
+)
+from xr_terramind.cube.datasets import as_dataarray, describe_source
 from xr_terramind.cube.dims import (
     add_band_dim,
     drop_quality,
     find_role,
-    nodata_values,
     order_dims,
     split_images,
 )
@@ -45,13 +49,20 @@ T = TypeVar("T")
 
 
 def inspect_cube(
-    obj: xr.DataArray | xr.Dataset, modality: Modality, *, window_px: int, fit: str
+    obj: xr.DataArray | xr.Dataset,
+    modality: Modality,
+    *,
+    window_px: int,
+    fit: str,
+    missing_bands: str = "error",
 ) -> tuple[InputReport, Cube | None]:
     """Arrange a cube for the model, and run the checks that need no pixel.
 
     The caller's object is left alone. There is a Cube where the report holds no errors. `fit`
-    ``"resize"`` has no windows that could be larger than the extent.
+    ``"resize"`` has no windows that could be larger than the extent. Where `missing_bands` is
+    ``"mean"``, the Cube's modality has the bands that are there.
     """
+    source = describe_source(obj)
     issues: list[Issue] = []
 
     def attempt(code: str, step: Callable[[], T]) -> T | None:
@@ -74,15 +85,23 @@ def inspect_cube(
         return InputReport(tuple(issues), facts), None
     facts |= _array_facts(array)
     attempt("dtype", lambda: check_dtype(array))
-    arranged = attempt("bands", lambda: arrange_bands(array, modality))
+    arranged = attempt(
+        "bands",
+        lambda: arrange_bands(array, modality, missing_bands=missing_bands, source=source),
+    )
     caller = _describe_caller(obj)
     placed, origins, codes = attempt("grid", lambda: _place_first(array)) or (array, {}, [])
     grid = attempt("grid", lambda: pixel_grid(placed, caller))
     if arranged is not None:
         facts["bands"] = ", ".join(f"{band}={name}" for band, name in arranged[1].items())
+        modality = modality.subset(list(arranged[1]))
+        issues += subset_issues(modality, arranged[1], array.dtype)
+    if modality.full is not None:
+        facts["missing"] = f"{', '.join(modality.missing)}, at the mean of pretraining"
     if grid is not None:
         facts |= _grid_facts(grid, placed)
-        issues += place_issues(placed, grid, caller)
+        located: PixelGrid = grid
+        issues += attempt("grid", lambda: list(place_issues(placed, located, caller))) or []
         if len(codes) > 1:  # one CRS is claimed where all images have it
             grid = replace(grid, crs=None)
             facts["crs"] = f"{', '.join(codes[:4])}{', ...' * (len(codes) > 4)}, image by image"
@@ -95,7 +114,7 @@ def inspect_cube(
         return report, None
     data, names, assumed = arranged
     told, nodata = read_told(data.attrs), nodata_values(array)
-    return report, Cube(data, modality, names, assumed, grid, nodata, told, origins)
+    return report, Cube(data, modality, names, assumed, grid, nodata, told, origins, source)
 
 
 def check_cube(
@@ -104,6 +123,7 @@ def check_cube(
     *,
     window_px: int,
     fit: str = "windows",
+    missing_bands: str = "error",
     sample: int | None = None,
 ) -> InputReport:
     """Check a cube, and the values of a sample of its windows.
@@ -111,11 +131,18 @@ def check_cube(
     `sample` windows are read, spread over the cube; by default 4 of a lazy cube and one per date
     of 24 dates, and of a cube in memory every value up to a stride.
     """
-    report, cube = inspect_cube(obj, modality, window_px=window_px, fit=fit)
+    report, cube = inspect_cube(
+        obj, modality, window_px=window_px, fit=fit, missing_bands=missing_bands
+    )
     if cube is None:
         return report
-    images = _read_images(cube, window_px, sample)
-    issues = [*report.issues, *value_issues(images, modality, cube.told, cube.nodata)]
+    windows = _read_windows(cube, window_px, sample)
+    images = _sample_images(cube, windows)
+    issues = [
+        *report.issues,
+        *lacking_issues([pixels for _, pixels in windows], cube.nodata, cube.modality, cube.source),
+        *value_issues(images, cube.modality, cube.told, cube.nodata),
+    ]
     if not any(image.pixels.size for image in images):
         issues.append(no_valid_pixel_issue())
     facts = {**report.facts, **value_facts(images)}
@@ -206,24 +233,33 @@ def _grid_facts(grid: PixelGrid, array: xr.DataArray) -> dict[str, str]:
     return facts
 
 
-def _read_images(cube: Cube, window_px: int, sample: int | None) -> list[Image]:
-    labels = cube.image_names
+def _read_windows(
+    cube: Cube, window_px: int, sample: int | None
+) -> list[tuple[int | None, np.ndarray]]:
+    # The number of an image and a window of it; None for all images as a whole.
     if sample is None and not cube.is_lazy:
-        values = sample_values(np.asarray(cube.data.values))
-        return cut_images(values, cube.nodata, cube.modality, labels)
+        return [(None, np.asarray(cube.data.values))]
     pieces = {}  # (image, row, column) of a window -> its pixels
     for number, top, left in _sample_places(cube, window_px, sample):
         piece = cube.image(number).isel(y=slice(top, top + window_px))
         pieces[number, top, left] = piece.isel(x=slice(left, left + window_px))
     read = compute(*(piece.data for piece in pieces.values()))
-    by_image: dict[int, list[np.ndarray]] = {}
-    for (number, *_), piece in zip(pieces, read, strict=True):
-        by_image.setdefault(number, []).append(sample_values(np.asarray(piece)))
+    return [(number, np.asarray(piece)) for (number, *_), piece in zip(pieces, read, strict=True)]
+
+
+def _sample_images(cube: Cube, windows: list[tuple[int | None, np.ndarray]]) -> list[Image]:
+    labels = cube.image_names
+    by_image: dict[int | None, list[np.ndarray]] = {}
+    for number, window in windows:
+        by_image.setdefault(number, []).append(sample_values(window))
     return [
         image
-        for number in sorted(by_image)
+        for number, pieces in sorted(by_image.items(), key=lambda item: item[0] or 0)
         for image in cut_images(
-            np.concatenate(by_image[number], axis=-1), cube.nodata, cube.modality, [labels[number]]
+            np.concatenate(pieces, axis=-1),
+            cube.nodata,
+            cube.modality,
+            labels if number is None else [labels[number]],
         )
     ]
 

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xr_terramind.cube.bands import band_names, band_of, match_bands
-from xr_terramind.cube.dims import (
-    drop_nodata,
-    find_band_dims,
-    find_role,
-    is_quality,
-    nodata_values,
+from xr_terramind.cube.bands import (
+    Source,
+    band_names,
+    band_of,
+    belonging,
+    match_bands,
+    share_nodata,
 )
+from xr_terramind.cube.dims import find_band_dims, find_role, is_quality
 from xr_terramind.cube.geometry import crs_of
 from xr_terramind.errors import BandError, explain
 from xr_terramind.model.modalities import Modality
@@ -23,7 +24,7 @@ from xr_terramind.model.modalities import Modality
 _GRID_MAPPING_ATTRS = ("crs_wkt", "spatial_ref", "grid_mapping_name")
 
 # How well a stack of bands fits a modality: the least is the best.
-_EXACT, _WITH_SURPLUS, _UNNAMED, _OTHER = range(4)
+_EXACT, _WITH_SURPLUS, _IN_PART, _UNNAMED, _OTHER = range(5)
 
 
 def as_dataarray(obj: xr.DataArray | xr.Dataset, modality: Modality) -> xr.DataArray:
@@ -55,17 +56,52 @@ def as_dataarray(obj: xr.DataArray | xr.Dataset, modality: Modality) -> xr.DataA
     stacks = [name for name in images if _count_bands(obj[name]) > 1]
     layers = {name: _squeeze_band(obj[name]) for name in images if name not in stacks}
     bands = _pick_bands(layers, modality)
-    if stacks and not set(modality.bands) <= {band_of(name) for name in bands}:
+    if stacks and not _holds_most(bands, [obj[name] for name in stacks], modality):
         array = obj[_choose_stack(obj, stacks, modality)]
     elif len(images) == 1 and find_band_dims(obj[images[0]]):
         array = obj[images[0]]
     else:
-        array = _stack(obj, bands)
+        array = _stack(obj, bands, modality)
     return _keep_crs(_keep_facts(array, obj), obj)
+
+
+def describe_source(obj: xr.DataArray | xr.Dataset) -> Source:
+    """Say what the caller calls the dimensions, and whether 0 was read as NaN."""
+    layers = [obj] if isinstance(obj, xr.DataArray) else list(obj.data_vars.values())
+    layers = [one for one in layers if {find_role(dim) for dim in one.dims} >= {"y", "x"}]
+    own = {find_role(dim): dim for one in layers for dim in one.dims}
+    stacks = [one for one in layers if isinstance(obj, xr.DataArray) or _count_bands(one) > 1]
+    band: Hashable | None = None
+    if stacks:
+        band = next(iter(find_band_dims(stacks[0])), "band")
+    return Source(
+        band=band,
+        y=own.get("y", "y"),
+        x=own.get("x", "x"),
+        masks_zero=any(one.encoding.get("_FillValue") == 0 for one in layers),
+    )
 
 
 def _count_bands(array: xr.DataArray) -> int:
     return max((array.sizes[dim] for dim in find_band_dims(array)), default=0)
+
+
+def _holds_most(
+    bands: dict[Hashable, xr.DataArray], stacks: list[xr.DataArray], modality: Modality
+) -> bool:
+    # Whether variables of one band each hold more of the model's bands than any stack does.
+    here = {band_of(name) for name in bands} & {*modality.bands}
+    if len(here) == len(modality.bands):
+        return True
+    ranks = [_rank_stack(stack, modality) for stack in stacks]
+    labels = [_list_labels(stack) for stack in stacks]
+    there = max(len({band_of(label) for label in one} & {*modality.bands}) for one in labels)
+    return len(here) > there and min(ranks) not in (_EXACT, _WITH_SURPLUS, _UNNAMED)
+
+
+def _list_labels(stack: xr.DataArray) -> list[Any]:
+    dim = find_band_dims(stack)[0]
+    return list(stack.coords[dim].values) if dim in stack.coords else []
 
 
 # -- One variable with a dimension for its bands --------------------------------------------------
@@ -99,7 +135,7 @@ def _rank_stack(array: xr.DataArray, modality: Modality) -> int:
     try:
         match_bands(kept, modality, pick=True)
     except BandError:
-        return _OTHER
+        return _IN_PART if {*map(band_of, kept)} & {*modality.bands} else _OTHER
     return _EXACT if len(kept) == len(modality.bands) else _WITH_SURPLUS
 
 
@@ -139,14 +175,15 @@ def _name_bands(layers: dict[Hashable, xr.DataArray]) -> list[Hashable]:
     return names if len(set(names)) == len(names) else list(layers)
 
 
-def _stack(obj: xr.Dataset, bands: dict[Hashable, xr.DataArray]) -> xr.DataArray:
+def _stack(
+    obj: xr.Dataset, bands: dict[Hashable, xr.DataArray], modality: Modality
+) -> xr.DataArray:
     bare = {name: band.drop_vars("band", errors="ignore") for name, band in bands.items()}
-    fills = {name: nodata_values(band) for name, band in bare.items()}
     # Bands that disagree on nodata cannot share one attribute: theirs becomes NaN.
-    if len(set(fills.values())) > 1:
-        bare = {name: _mask_nodata(band, fills[name]) for name, band in bare.items()}
+    bare = share_nodata(bare, modality)
     array = xr.Dataset(bare, attrs=obj.attrs).to_dataarray("band")
-    array.attrs = {**_find_shared_attrs(list(bare.values())), **obj.attrs}
+    counting = [bare[name] for name in belonging(bare, modality)]
+    array.attrs = {**_find_shared_attrs(counting), **obj.attrs}
     return array
 
 
@@ -157,12 +194,6 @@ def _find_shared_attrs(bands: Sequence[xr.DataArray]) -> dict[Hashable, Any]:
         for key, value in first.items()
         if all(key in band.attrs and np.array_equal(band.attrs[key], value) for band in bands)
     }
-
-
-def _mask_nodata(band: xr.DataArray, nodata: tuple[float, ...]) -> xr.DataArray:
-    masked = band.where(~band.isin(nodata))
-    masked.attrs = drop_nodata(band.attrs)
-    return masked
 
 
 # -- What is said beside the bands ----------------------------------------------------------------

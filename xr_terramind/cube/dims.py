@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Hashable
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,19 @@ _DIM_NAMES = {
 # What may be meant for y or x, but is no more than a guess: only for remedies.
 _GUESSES = {
     "y": ("row", "rows", "line", "lines", "height", "h", "i", "nlat", "south_north"),
-    "x": ("col", "cols", "column", "columns", "pixel", "pixels", "width", "w", "j", "nlon", "west_east"),
+    "x": (
+        "col",
+        "cols",
+        "column",
+        "columns",
+        "pixel",
+        "pixels",
+        "width",
+        "w",
+        "j",
+        "nlon",
+        "west_east",
+    ),
 }
 
 # Layers that products keep beside their bands, as `_plain` writes them: what is seen on the ground
@@ -40,7 +51,6 @@ _QUALITY = frozenset(
     "sunazimuth sunzenith viewazimuth viewzenith edm flm hem wbm".split()
 )
 
-_NODATA_ATTRS = ("_FillValue", "missing_value", "nodata", "fill_value")
 
 # Attributes that rioxarray gives one entry for each band.
 _PER_BAND = {"long_name", "description", "units", "scales", "offsets"}
@@ -202,6 +212,8 @@ def _rename_dims(array: xr.DataArray, roles: dict[Hashable, str]) -> xr.DataArra
             continue
         if role in array.coords and array.coords[role].dims == (dim,):
             array = array.swap_dims({dim: role})  # its labels stand under the right name already
+            if dim in array.coords and np.array_equal(array[dim].values, array[role].values):
+                array = array.drop_vars([dim])
         else:
             # A scalar coordinate of the new name that is left over must not stand in the way.
             array = array.drop_vars(role, errors="ignore").rename({dim: role})
@@ -276,19 +288,3 @@ def drop_quality(array: xr.DataArray, modality: Modality) -> xr.DataArray:
         if isinstance(values, list | tuple | np.ndarray) and len(values) == len(names):
             picked.attrs[key] = [values[number] for number in kept]
     return picked
-
-
-def nodata_values(array: xr.DataArray) -> tuple[float, ...]:
-    """Read the values that stand for no data off the attributes; NaN always does."""
-    found = {
-        float(number)
-        for key in _NODATA_ATTRS
-        for number in np.atleast_1d(array.attrs.get(key, np.nan))
-        if isinstance(number, int | float | np.number) and np.isfinite(number)
-    }
-    return tuple(sorted(found))
-
-
-def drop_nodata(attrs: dict[Hashable, Any]) -> dict[Hashable, Any]:
-    """Return attributes without those that name values for no data."""
-    return {key: value for key, value in attrs.items() if key not in _NODATA_ATTRS}

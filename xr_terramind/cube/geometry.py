@@ -22,6 +22,7 @@ from xr_terramind.cube.transforms import (
     find_transforms,
     is_identity,
     refuse_points,
+    round_step,
 )
 from xr_terramind.errors import GridError, explain
 
@@ -38,6 +39,10 @@ _NORTHWARD_UNITS = ("degrees_north", "degree_north", "degree_n", "degrees_n", "d
 
 # Where loaders note the CRS besides spatial_ref and attrs["crs"], which rioxarray reads.
 _CODES = ("epsg", "proj:epsg", "proj:code")
+
+# Names of coordinates of two dimensions, in lower case, as pairs (x, y).
+DEGREES_2D = (("lon", "lat"), ("longitude", "latitude"), ("nav_lon", "nav_lat"))
+_PLACES_2D = (*DEGREES_2D, ("xc", "yc"), ("x", "y"), ("easting", "northing"))
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,13 @@ def has_both_axes(array: xr.DataArray, caller: Caller) -> bool:
     return all(read_centres(array, dim, caller) is not None for dim in ("y", "x"))
 
 
+def find_places_2d(array: xr.DataArray) -> tuple[str, str] | None:
+    """Find the names of coordinates that give each pixel its own place: (x, y)."""
+    names = {str(n).lower(): str(n) for n, c in array.coords.items() if {*c.dims} == {"y", "x"}}
+    found = [pair for pair in _PLACES_2D if set(pair) <= set(names)]
+    return (names[found[0][0]], names[found[0][1]]) if found else None
+
+
 def number_pixels(array: xr.DataArray, caller: Caller) -> bool:
     """Say whether x and y only number columns and rows: 0, 1, 2 or 0.5, 1.5 or 1, 2, 3.
 
@@ -193,9 +205,10 @@ def _read_axis(
     values = read_centres(array, dim, caller)
     if values is None:
         return from_transform or (0.0, 1.0)
-    size = values.size
+    size, name = values.size, caller.x if dim == "x" else caller.y
     if not np.isfinite(values).all():
-        raise _explain_uneven(dim, "some values are not finite")
+        remedy = f"Set them with cube.assign_coords({name}=...)."
+        raise _explain_uneven(name, "some values are not finite", remedy)
     if size == 1:
         if from_transform:
             return float(values[0]), from_transform[1]
@@ -206,14 +219,30 @@ def _read_axis(
     step = float(values[-1] - values[0]) / (size - 1)
     off = np.abs(values - (values[0] + step * np.arange(size))).max()
     if not step or off > _IRREGULAR_PX * abs(step):
-        raise _explain_uneven(dim, f"by up to {off:.3g}, at a mean step of {step:.3g}")
+        how = f"by up to {off:.3g}, at a mean step of {step:.3g}"
+        raise _explain_uneven(name, how, _say_even(name, values))
     return float(values[0]), step
 
 
-def _explain_uneven(dim: str, how: str) -> GridError:
-    found = f"a coordinate {dim} that is unevenly spaced ({how})"
-    remedy = "Resample the cube to a regular grid, for example with cube.rio.reproject(...)."
+def _explain_uneven(name: str, how: str, remedy: str) -> GridError:
+    found = f"a coordinate {name} that is unevenly spaced ({how})"
     return GridError(explain(found, "one step from each pixel to the next", remedy))
+
+
+def _say_even(name: str, values: np.ndarray) -> str:
+    # What was lost stays empty: nothing is interpolated.
+    steps = np.diff(values)
+    if not steps.all():
+        return f"Drop what is there twice, with cube.drop_duplicates({name!r})."
+    if len({*np.sign(steps)}) > 1:
+        return f"Bring it into order, with cube.sortby({name!r})."
+    step = round_step(float(np.median(steps)))
+    end = values[-1] + step / 2
+    even = f"numpy.arange({values[0]:.15g}, {end:.15g}, {step:.15g})"
+    return (
+        f"Bring it onto one with cube.reindex({name}={even}, method='nearest', "
+        f"tolerance={abs(step) / 2:.12g}). cube.rio.reproject(...) would take it for even."
+    )
 
 
 def _names_north(array: xr.DataArray, caller: Caller) -> bool:

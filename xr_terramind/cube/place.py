@@ -8,9 +8,11 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from xr_terramind.cube.geometry import (
+    DEGREES_2D,
     PixelGrid,
     find_crs,
     find_place,
+    find_places_2d,
     list_codes,
     number_pixels,
     pixel_size_m,
@@ -36,10 +38,6 @@ PIXEL_SIZE_M = 10.0
 _PIXEL_SIZE_TOLERANCE = 0.1
 
 _TO_A_TENTH = "pixel centres that agree to a tenth of a pixel"
-
-# Names of coordinates of two dimensions, in lower case, as pairs (x, y).
-_DEGREES_2D = (("lon", "lat"), ("longitude", "latitude"), ("nav_lon", "nav_lat"))
-_PLACES_2D = (*_DEGREES_2D, ("xc", "yc"), ("x", "y"), ("easting", "northing"))
 
 
 def place_issues(array: xr.DataArray, grid: PixelGrid, caller: Caller) -> Iterator[Issue]:
@@ -84,13 +82,13 @@ def _say_write_crs(array: xr.DataArray, caller: Caller) -> str:
             "Write it with cube.rio.write_crs('EPSG:...'), or open the file with "
             f"decode_coords='all', which brings its variable {name!r} along;"
         )
-    code = "4326" if caller.y.lower() in ("lat", "latitude") else "..."
-    return f"Write it with cube.rio.write_crs('EPSG:{code}');"
+    code = "EPSG:4326" if caller.y.lower() in ("lat", "latitude") else "EPSG:..."
+    return f"Write it with cube.rio.write_crs({code!r});"
 
 
 def _say_no_place(array: xr.DataArray, crs: CRS | None, caller: Caller) -> Issue:
     present = [f"{name!r}" for dim, name in caller.axes if dim in array.coords]
-    pair = _find_places_2d(array)
+    pair = find_places_2d(array)
     if pair:
         found = f"coordinates {pair[0]} and {pair[1]} of two dimensions, and none along rows"
         remedy = _warp_2d(array, pair, crs, caller)
@@ -124,16 +122,10 @@ def _describe_numbers(array: xr.DataArray, caller: Caller) -> str:
     return f"coordinates that only number the pixels ({', '.join(spans)})"
 
 
-def _find_places_2d(array: xr.DataArray) -> tuple[str, str] | None:
-    names = {str(n).lower(): str(n) for n, c in array.coords.items() if {*c.dims} == {"y", "x"}}
-    found = [pair for pair in _PLACES_2D if set(pair) <= set(names)]
-    return (names[found[0][0]], names[found[0][1]]) if found else None
-
-
 def _warp_2d(array: xr.DataArray, pair: tuple[str, str], crs: CRS | None, caller: Caller) -> str:
     # GDAL warps by arrays of places; their own CRS goes before.
     x, y = (array.coords[name] for name in pair)
-    lonlat = tuple(name.lower() for name in pair) in _DEGREES_2D
+    lonlat = tuple(name.lower() for name in pair) in DEGREES_2D
     own = CRS.from_epsg(4326) if lonlat else crs
     utm = None
     if own is not None and x.chunks is None and y.chunks is None:  # nothing is computed for it
@@ -203,19 +195,21 @@ def _longitude_issues(array: xr.DataArray, grid: PixelGrid, caller: Caller) -> I
 
 
 def _transform_issues(array: xr.DataArray, grid: PixelGrid, caller: Caller) -> Iterator[Issue]:
-    seen: list[Affine] = []
+    # What is written in two places is said once, and its remedy rewrites both.
+    told: dict[Affine, list[str]] = {}
     for where, affine in find_transforms(array, caller).items():
-        if is_identity(affine) or affine in seen:
-            continue
-        seen.append(affine)
-        issue = _compare_transform(array, grid, where, affine, caller)
+        if not is_identity(affine):
+            told.setdefault(affine, []).append(where)
+    for affine, places in told.items():
+        issue = _compare_transform(array, grid, places, affine, caller)
         if issue:
             yield issue
 
 
 def _compare_transform(
-    array: xr.DataArray, grid: PixelGrid, where: str, affine: Affine, caller: Caller
+    array: xr.DataArray, grid: PixelGrid, told: list[str], affine: Affine, caller: Caller
 ) -> Issue | None:
+    where = told[0]
     if number_pixels(array, caller):
         return _say_numbers(array, where, affine, caller)
     width_px, height_px = array.sizes["x"], array.sizes["y"]
@@ -228,7 +222,7 @@ def _compare_transform(
         return None
     places = f"{caller.x}={grid.x0:.10g} and {caller.y}={grid.y0:.10g}"
     own = f"{caller.x} and {caller.y}"
-    right = f"Where {own} are right, write their transform: {_write_own(where, caller)}."
+    right = f"Where {own} are right, write their transform: {_write_own(told, caller)}."
     if np.isnan(shift_x + shift_y):
         found = (
             f"{places} in steps of {grid.dx:.6g} and {grid.dy:.6g} for the first pixel, where "
@@ -264,15 +258,20 @@ def _write_move(shift_x: float, shift_y: float, caller: Caller) -> str:
     return f"cube.assign_coords({', '.join(moves)})"
 
 
-def _write_own(where: str, caller: Caller) -> str:
+def _write_own(told: list[str], caller: Caller) -> str:
     # write_transform() computes it from the coordinates, and drops attrs["transform"].
-    if where in ("attrs['proj:transform']", "attrs['GeoTransform']"):
-        own = f"{caller.named}.rio.transform(recalc=True)"
-        own += ".to_gdal()" if "Geo" in where else "[:6]"
-        return f"cube.assign_attrs({{{where[6:-1]}: {own}}})"
-    if where.startswith("attrs") and caller.keeps_transforms:
-        return f"{caller.named}.map(lambda band: band.rio.write_transform())"
-    return f"{caller.named}.rio.write_transform()"
+    attrs = [where[6:-1] for where in told if where.startswith("attrs")]
+    cube = caller.named
+    if "'transform'" in attrs and caller.keeps_transforms:
+        cube += ".map(lambda band: band.rio.write_transform())"
+    elif len(attrs) < len(told) or "'transform'" in attrs:
+        cube += ".rio.write_transform()"
+    own = f"{caller.named}.rio.transform(recalc=True)"
+    for name in attrs:
+        if name != "'transform'":
+            order = ".to_gdal()" if "Geo" in name else "[:6]"
+            cube += f".assign_attrs({{{name}: {own}{order}}})"
+    return cube
 
 
 def _say_numbers(array: xr.DataArray, where: str, affine: Affine, caller: Caller) -> Issue:
@@ -306,7 +305,8 @@ def _point_issues(array: xr.DataArray, grid: PixelGrid) -> Iterator[Issue]:
     # The points count the rows and columns of the file, and so does the transform beside them.
     points = read_points(array)
     stored = find_place(array, Caller())
-    if stored is None and any(p.row > array.sizes["y"] or p.col > array.sizes["x"] for p in points):
+    size = array.sizes
+    if stored is None and any(p.row > size["y"] or p.col > size["x"] for p in points):
         return  # a selection was made since
     own = Affine(grid.dx, 0, grid.x0 - grid.dx / 2, 0, grid.dy, grid.y0 - grid.dy / 2)
     affine = stored or own

@@ -138,7 +138,7 @@ def _straighten(stored: Affine, array: xr.DataArray, cube: str) -> str:
     # The call is given the grid: rio.bounds() does not know of the rotation, and what is resampled
     # onto it would lose most of the image.
     height_px, width_px = (array.sizes.get(dim, 1) for dim in ("y", "x"))
-    affine = _read_corners(array) or stored
+    affine = _read_corners(array) or _read_pixel_numbers(array, stored)
     if not _agree(affine, stored, (height_px, width_px)):
         # A selection was made since, and rioxarray would not know of it.
         cube += f".rio.write_transform({write_affine(affine)})"
@@ -170,6 +170,17 @@ def _read_corners(array: xr.DataArray) -> Affine | None:
     a, d = (float(c[0, -1] - c[0, 0]) / cols for c in (xs, ys))
     b, e = (float(c[-1, 0] - c[0, 0]) / rows for c in (xs, ys))
     return Affine(a, b, float(xs[0, 0]) - (a + b) / 2, d, e, float(ys[0, 0]) - (d + e) / 2)
+
+
+def _read_pixel_numbers(array: xr.DataArray, stored: Affine) -> Affine:
+    # odc-geo numbers the pixels of a rotated image, and selections keep that up to date.
+    if any(dim not in array.coords for dim in ("y", "x")):
+        return stored
+    y, x = (array.coords[dim] for dim in ("y", "x"))
+    if not x.attrs.get("units") == y.attrs.get("units") == "pixel":
+        return stored
+    (x0, dx), (y0, dy) = ((float(c[0]), float(c[1] - c[0]) if c.size > 1 else 1.0) for c in (x, y))
+    return stored @ Affine(dx, 0, x0 - dx / 2, 0, dy, y0 - dy / 2)
 
 
 def _agree(one: Affine, other: Affine, shape: tuple[int, int]) -> bool:
@@ -281,9 +292,10 @@ def find_shift(centres: np.ndarray, edge: float, step: float, period: float | No
     if period and ends_px[0] < 0:
         turns = math.ceil(-ends_px[0] * abs(step) / period)
         ends_px = [end + turns * period / abs(step) for end in ends_px]
-    # Centres of single pixels, and of blocks, from the outer edge of what they stand for. One row
-    # alone does not say whether it is a block.
-    halves = {0.5, block / 2} | ({1.0} if centres.size == 1 else set())
+    # Centres of single pixels, of blocks, and of blocks of every n-th pixel, from the outer edge of
+    # the first pixel. One row alone does not say whether it is a block.
+    halves = {(block - block // n + 1) / 2 for n in range(1, block + 1) if block % n == 0}
+    halves |= {1.0} if centres.size == 1 else set()
     misses = [_miss_px(ends_px[0] - half) for half in halves]
     nearest = min(misses, key=abs)
     if abs(nearest) <= TOLERANCE_PX:

@@ -4,11 +4,38 @@ import queue
 import threading
 from pathlib import Path
 
+import pandas as pd
+
 from xr_terramind.errors import WeightsError, explain
-from xr_terramind.model.specs import ModelSpec
+from xr_terramind.model.modalities import MODALITIES
+from xr_terramind.model.specs import MODELS, ModelSpec
 
 HUB_TIMEOUT_S = 5.0
 """How long the hub may take to answer before it counts as out of reach."""
+
+
+def list_models() -> pd.DataFrame:
+    """List TerraMind's encoders.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by model key: ``features`` of a token, ``blocks``, ``parameters`` (with the S2L2A
+        patch embedding), ``hub_id``, ``hub_file``, and whether the file is ``cached`` here.
+    """
+    n_bands = len(MODALITIES["S2L2A"].bands)
+    rows = {
+        key: {
+            "features": spec.dim,
+            "blocks": spec.depth,
+            "parameters": spec.parameters(n_bands),
+            "hub_id": spec.hub_id,
+            "hub_file": spec.hub_file,
+            "cached": cached_file(spec) is not None,
+        }
+        for key, spec in MODELS.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
 def cached_file(spec: ModelSpec) -> Path | None:

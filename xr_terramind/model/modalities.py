@@ -62,6 +62,11 @@ class Modality:
         """Where the bands stand among those of the full modality."""
         return tuple((self.full or self).bands.index(band) for band in self.bands)
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Bands of the full modality that are not among these."""
+        return tuple(band for band in (self.full or self).bands if band not in self.bands)
+
     def subset(self, bands: Sequence[str]) -> "Modality":
         """Keep some of the bands, in the model's order whatever the order given.
 

@@ -23,6 +23,7 @@ Fit = Literal["windows", "resize"]
 Clip = Literal["auto"] | tuple[float, float] | None
 Engine = Literal["auto", "torch", "terratorch", "openvino"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+MissingBands = Literal["error", "mean"]
 Count = int | Literal["auto"]
 
 Check = Callable[[str, Any], Any]  # name, value -> the value as it is kept, or an error
@@ -154,6 +155,9 @@ class EmbedOptions:
         'Number format of the encoder; "auto" is float32 on a CPU, and on a GPU what its matrix '
         "units are fastest in.")
     batch_size: Count = _option("auto", _check_count, "Windows per forward pass of the encoder.")
+    missing_bands: MissingBands = _option("error", _check_choice(MissingBands),
+        'What becomes of bands that the cube lacks: an error, or they stand at their mean of '
+        'pretraining ("mean"), and the attribute ``bands_missing`` lists them.')
     # fmt: on
 
     @property
@@ -189,6 +193,7 @@ class EmbedKeywords(TypedDict, total=False):
     device: str
     precision: Precision
     batch_size: Count
+    missing_bands: MissingBands
 
 
 class SettingKeywords(EmbedKeywords, total=False):

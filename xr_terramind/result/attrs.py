@@ -32,6 +32,8 @@ def result_attrs(
         "modality": options.modality,
         "bands": list(cube.modality.bands),
         "bands_terramind": list(cube.modality.bands_terramind),
+        # Only where there are any: an empty list has no type, and NetCDF refuses it.
+        **({"bands_missing": list(cube.modality.missing)} if cube.modality.missing else {}),
         "band_order": "assumed" if cube.assumed else "named",
         "normalization": options.normalize,
         "clip": "none" if request.inputs[0].clip is None else list(request.inputs[0].clip),

@@ -15,7 +15,9 @@ import xarray as xr
 from dask.base import is_dask_collection
 from xarray.coders import CFDatetimeCoder
 from xarray.coding.strings import check_vlen_dtype, create_vlen_dtype
+from xarray.indexes import PandasMultiIndex
 
+from xr_terramind.errors import explain, warn
 from xr_terramind.result.plain import (
     as_text,
     convert_objects,
@@ -94,6 +96,25 @@ def keep_coords(source: xr.DataArray) -> Kept:
         axis = source.coords[dim].variable if dim in source.coords else xr.Variable((), 0.0)
         kept.axis_attrs[dim] = _keep_own_attrs(dim, axis, kept)
     return kept
+
+
+def keep_writable(embedding: xr.DataArray) -> xr.DataArray:
+    """Make what was given to an embedding after it was made writable, too; warn of what is lost."""
+    for dim in embedding.dims:
+        if isinstance(embedding.xindexes.get(dim), PandasMultiIndex):
+            embedding = embedding.reset_index(dim)
+    kept = keep_coords(embedding.drop_vars(_OWN & set(embedding.coords)))
+    attrs, lost_attrs = keep_attrs(embedding.attrs)
+    lost = [f"the coordinate {name!r} ({why})" for name, why in kept.lost.items()]
+    lost += [f"the attribute {attr!r} of {name!r}" for name, attr in kept.lost_attrs]
+    lost += [f"the attribute {attr!r}" for attr in lost_attrs]
+    if lost:
+        expected = "numbers, times or text, with a name of their own that has no slash"
+        remedy = "The store is without; write it as text to keep it."
+        warn(explain(f"what no file takes: {', '.join(lost)}", expected, remedy))
+    result: xr.DataArray = embedding.drop_vars(list(kept.lost)).assign_coords(kept.coords)
+    result.attrs = attrs
+    return result
 
 
 # -- Values ---------------------------------------------------------------------------------------

@@ -95,12 +95,16 @@ def _describe_weights(attrs: dict[Any, Any]) -> str:
 
 
 def _read_list(value: Any) -> list[Any]:
-    # GeoTIFF keeps lists as text, Zarr and NetCDF as lists or arrays.
-    return list(ast.literal_eval(value) if isinstance(value, str) else value)
+    # GeoTIFF keeps lists as text, Zarr and NetCDF as lists or arrays; NetCDF a list of one as one.
+    if isinstance(value, str):
+        return list(ast.literal_eval(value)) if value.startswith(("[", "(")) else [value]
+    return list(value)
 
 
 def _describe_input(attrs: dict[Any, Any]) -> str:
     bands = " ".join(_read_list(attrs["bands"]))
+    if "bands_missing" in attrs:
+        bands += f", without {' '.join(_read_list(attrs['bands_missing']))}"
     assumed = " (order assumed)" if attrs["band_order"] == "assumed" else ""
     clip = attrs["clip"]
     is_clipped = not (isinstance(clip, str) and clip == "none")

@@ -69,7 +69,7 @@ def _find_assumed(
     try:
         array = as_dataarray(pixel, modality)
         array = name_band_dim(add_band_dim(array, modality) if lone else array)
-        return arrange_bands(array, modality, pick=True)[2]
+        return arrange_bands(array, modality, pick=True, lone=lone)[2]
     except TerraMindError:
         return None
 

@@ -1,6 +1,7 @@
 """A Zarr store of embeddings: open it, lay it out, see which blocks stand, write one."""
 
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -227,11 +228,29 @@ def _explain_errors(place: Any, action: str) -> Iterator[None]:
     # Stores have no error in common: OSError is a disk's word, ValueError zarr's for a read-only
     # store, ImportError fsspec's for a file system that is not installed, and others have theirs.
     except Exception as error:
-        raise StoreError(
-            explain(
-                f"{place}, which cannot be {action} ({type(error).__name__}: {error})",
-                "a store that can be read and written, with room left",
-                "Blocks that are written stay: make room or get access, then call again with "
-                "resume=True.",
-            )
-        ) from error
+        raise StoreError(_explain_failure(place, action, error)) from error
+
+
+def _explain_failure(place: Any, action: str, error: Exception) -> str:
+    said = f"({type(error).__name__}: {error})"
+    # xarray adds a note of the variable that it cannot write.
+    notes = " ".join(getattr(error, "__notes__", ()))
+    variable = re.search(r"encoding variable ('[^']+')", notes)
+    if variable is not None and not isinstance(error, OSError):
+        return explain(
+            f"the variable {variable[1]}, which cannot be {action} to {place} {said}",
+            "numbers, times or text",
+            f"Leave it out with embedding.drop_vars({variable[1]}), or write it as text.",
+        )
+    if isinstance(error, TypeError | AttributeError | NotImplementedError):
+        # Of what is written, not of the place: no room and no access would help.
+        return explain(
+            f"what cannot be {action} to {place} {said}",
+            "coordinates and attributes that are numbers, times or text",
+            "Leave out the one that the error names, with embedding.drop_vars(...).",
+        )
+    return explain(
+        f"{place}, which cannot be {action} {said}",
+        "a store that can be read and written, with room left",
+        "Blocks that are written stay: make room or get access, then call again with resume=True.",
+    )

@@ -21,6 +21,7 @@ from xr_terramind.inference.device import Runtime, resolve_runtime
 from xr_terramind.model.specs import model_spec
 from xr_terramind.model.weights import WeightsRef, resolve_weights
 from xr_terramind.result.check import check_storable
+from xr_terramind.result.coords import keep_writable
 from xr_terramind.result.grid import with_own_transform
 from xr_terramind.result.quantize import dequantize, is_quantized, quantize
 from xr_terramind.storage.geoemb import make_geoemb_attrs
@@ -66,7 +67,7 @@ def to_zarr(
     place = locate_store(store, storage_options)
     group = _find_permitted_group(place, resume=resume, overwrite=overwrite)
     embedding = _resolve_open_attrs(
-        with_own_transform(chunk_evenly(_convert_to_float32(embedding)))
+        with_own_transform(chunk_evenly(_convert_to_float32(keep_writable(embedding))))
     )
     dataset = quantize(embedding) if dtype == "int8" else embedding.to_dataset(name="embedding")
     done: set[Index] = set()

@@ -16,6 +16,8 @@ _METRES = {
 # Between these lies the median of any scene in dB: VV and VH of land, sea and ice.
 _MEDIAN_DB = (-45.0, -0.5)
 
+_GREATEST_POWER = 100  # of all but a few pixels; digital numbers of a GRD product go to thousands
+
 
 def unit_of_backscatter(image: Image, told: Told) -> Unit:
     """Tell an image's unit by where its median lies and how many of its values are negative."""
@@ -39,9 +41,11 @@ def backscatter_issue(unit: Unit, group: Group, whole: Image) -> Issue:
     words = "none negative" if not negative else f"{negative:.1%} of them negative"
     span = f"Sentinel-1 values from {whole.low:.3g} to {whole.high:.3g} but for a few{group.where}"
     if unit.code == "linear-power":
+        # What is neither dB nor power is an error where it is all that there is.
+        is_sure = whole.high <= _GREATEST_POWER or min(group.undeclared, default=0) >= 0
         return Issue(
             unit.code,
-            "error",
+            "error" if is_sure else "warning",
             explain(f"{span}, {words}{group.told.words}", expected, _power_remedy(group, whole)),
             ValueRangeError,
         )
@@ -56,7 +60,7 @@ def backscatter_issue(unit: Unit, group: Group, whole: Image) -> Issue:
 
 
 def _power_remedy(group: Group, whole: Image) -> str:
-    if whole.high > 100:
+    if whole.high > _GREATEST_POWER:
         return (
             "Digital numbers of a GRD product are to be calibrated to sigma0 or gamma0 first; "
             "linear power then becomes dB by 10 * log10(power)."

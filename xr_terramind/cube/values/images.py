@@ -15,7 +15,6 @@ from xr_terramind.model.modalities import Modality
 ODD_SHARE = 0.04
 """Share of values at either end that decides nothing: a few odd values must not hide the rest."""
 
-_MAX_SAMPLE_VALUES = 250_000
 _IMAGE_SAMPLE_VALUES = 40_000  # per image of a long series, so that quantiles stay reliable
 
 _PERCENT = ("%", "percent", "pct")
@@ -154,10 +153,10 @@ def pool(images: Sequence[Image]) -> Image:
     return Image("", pixels, sum(image.n_sampled for image in images))
 
 
-def sample_values(values: np.ndarray) -> np.ndarray:
-    """View every n-th row and column (..., band, y, x): some 250,000 values, more of a series."""
+def sample_values(values: np.ndarray, n_values: int = 250_000) -> np.ndarray:
+    """View every n-th row and column (..., band, y, x): some `n_values`, more of a series."""
     n_images = math.prod(values.shape[:-3])
-    wanted = max(_MAX_SAMPLE_VALUES, n_images * _IMAGE_SAMPLE_VALUES)
+    wanted = max(n_values, n_images * _IMAGE_SAMPLE_VALUES)
     step = max(1, math.ceil(math.sqrt(values.size / wanted)))
     return values[..., ::step, ::step]
 

@@ -34,7 +34,7 @@ def value_issues(
     rest = [image for image in rest if image.pixels.size]
     if rest:
         kept = (*nodata, *undeclared)
-        issues += _unit_issues(rest, modality, told, kept)
+        issues += _unit_issues(rest, modality, told, kept, tuple(undeclared))
         if modality.clip is not None and not any(issue.severity == "error" for issue in issues):
             issues += range_issues(pool(seen), modality)
     return issues
@@ -51,7 +51,11 @@ def no_valid_pixel_issue(where: str = "in the sample") -> Issue:
 
 
 def _unit_issues(
-    images: Sequence[Image], modality: Modality, told: Told, nodata: tuple[float, ...]
+    images: Sequence[Image],
+    modality: Modality,
+    told: Told,
+    nodata: tuple[float, ...],
+    undeclared: tuple[float, ...],
 ) -> Iterator[Issue]:
     if modality.name == "DEM":
         issue = height_issue(told)
@@ -62,7 +66,7 @@ def _unit_issues(
     for unit, chosen in groups.items():
         if unit != RIGHT:
             others = tuple(i for other, them in groups.items() if other != unit for i in them)
-            group = Group(tuple(chosen), others, nodata, told, modality.is_sentinel2)
+            group = Group(tuple(chosen), others, nodata, told, undeclared, modality.is_sentinel2)
             if modality.is_sentinel1:
                 yield backscatter_issue(unit, group, pool(chosen))
             else:

@@ -17,6 +17,7 @@ class Group:
     others: tuple[Image, ...] = ()
     nodata: tuple[float, ...] = ()  # declared or found: arithmetic must not move it
     told: Told = NOTHING_TOLD
+    undeclared: tuple[float, ...] = ()  # the part of `nodata` that was found
     zero_is_nodata: bool = False  # beside what is declared, as in Sentinel-2
 
     @property
