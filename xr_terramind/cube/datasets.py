@@ -12,6 +12,7 @@ from xr_terramind.cube.dims import (
     drop_nodata,
     find_band_dims,
     find_role,
+    guess_axes,
     is_quality,
     nodata_values,
 )
@@ -49,7 +50,7 @@ def as_dataarray(obj: xr.DataArray | xr.Dataset, modality: Modality) -> xr.DataA
             explain(
                 f"a Dataset with variables {list(obj.data_vars)}",
                 "one variable per band, with dimensions y and x",
-                "Pass the DataArray that holds the pixels.",
+                _say_axes(obj),
             )
         )
     stacks = [name for name in images if _count_bands(obj[name]) > 1]
@@ -62,6 +63,17 @@ def as_dataarray(obj: xr.DataArray | xr.Dataset, modality: Modality) -> xr.DataA
     else:
         array = _stack(obj, bands)
     return _keep_crs(_keep_facts(array, obj), obj)
+
+
+def _say_axes(obj: xr.Dataset) -> str:
+    # The pixels are what has most values.
+    largest = max(obj.data_vars.values(), key=lambda one: one.size, default=None)
+    if largest is None:
+        return "Pass the DataArray that holds the pixels."
+    renames = guess_axes(largest)
+    if {*renames.values()} | {find_role(dim) for dim in largest.dims} >= {"y", "x"}:
+        return f"Rename its dimensions: cube.rename({renames})."
+    return "Pass the DataArray that holds the pixels."
 
 
 def _count_bands(array: xr.DataArray) -> int:
