@@ -564,7 +564,8 @@ def first_call(text: str) -> str:
     depth = 0
     for end in range(start, len(text)):
         depth += (text[end] in "([{") - (text[end] in ")]}")
-        if depth == 0 and text[end] in ")]" and text[end + 1 : end + 2] not in (".", "[", "("):
+        ends = text[end] in ")]" and not re.match(r"\.\w|[\[(]", text[end + 1 :])
+        if depth == 0 and ends:
             return text[start : end + 1]
     raise AssertionError(text)
 
