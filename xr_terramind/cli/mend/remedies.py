@@ -230,7 +230,9 @@ class Source:
         if self.base.scale != 1:
             opened = f"{show_number(self.base.scale)} * {opened}"
         remedy = re.sub(r"\bds\[", "cube[", remedy)
-        return f"It takes Python, with cube = {opened}: {remedy} Write it with to_netcdf('new.nc')."
+        # Encodings of the file may be of integers that hold no NaN.
+        kept = "Write it with drop_encoding().to_netcdf('new.nc')."
+        return f"It takes Python, with cube = {opened}: {remedy} {kept}"
 
 
 def write_flags_of(remedy: str) -> str:
