@@ -15,7 +15,7 @@ from xr_terramind.cube.bands import (
     match_bands,
     share_nodata,
 )
-from xr_terramind.cube.dims import find_band_dims, find_role, is_quality
+from xr_terramind.cube.dims import find_band_dims, find_role, guess_axes, is_quality
 from xr_terramind.cube.geometry import crs_of
 from xr_terramind.errors import BandError, explain
 from xr_terramind.model.modalities import Modality
@@ -50,7 +50,7 @@ def as_dataarray(obj: xr.DataArray | xr.Dataset, modality: Modality) -> xr.DataA
             explain(
                 f"a Dataset with variables {list(obj.data_vars)}",
                 "one variable per band, with dimensions y and x",
-                "Pass the DataArray that holds the pixels.",
+                _say_axes(obj),
             )
         )
     stacks = [name for name in images if _count_bands(obj[name]) > 1]
@@ -80,6 +80,17 @@ def describe_source(obj: xr.DataArray | xr.Dataset) -> Source:
         x=own.get("x", "x"),
         masks_zero=any(one.encoding.get("_FillValue") == 0 for one in layers),
     )
+
+
+def _say_axes(obj: xr.Dataset) -> str:
+    # The pixels are what has most values.
+    largest = max(obj.data_vars.values(), key=lambda one: one.size, default=None)
+    if largest is None:
+        return "Pass the DataArray that holds the pixels."
+    renames = guess_axes(largest)
+    if {*renames.values()} | {find_role(dim) for dim in largest.dims} >= {"y", "x"}:
+        return f"Rename its dimensions: cube.rename({renames})."
+    return "Pass the DataArray that holds the pixels."
 
 
 def _count_bands(array: xr.DataArray) -> int:
