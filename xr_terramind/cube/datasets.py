@@ -141,7 +141,7 @@ def _has_lone_band_dim(array: xr.DataArray) -> bool:
 
 
 def _squeeze_band(layer: xr.DataArray) -> xr.DataArray:
-    # Files of one band each, merged: the dimension's one label is the band's name, or a number.
+    # Files of one band each, merged: the variable's name says which, the one label is a number.
     dims = find_band_dims(layer)
     return layer.squeeze(dims) if dims else layer
 
@@ -159,13 +159,11 @@ def _pick_bands(
 
 
 def _name_bands(layers: dict[Hashable, xr.DataArray]) -> list[Hashable]:
-    # rioxarray's band_as_variable calls them band_1, band_2, ...; their long_name knows more, and
-    # the label of a band dimension of length 1 may.
+    # rioxarray's band_as_variable calls them band_1, band_2, ...; their long_name knows more.
+    described = [layer.attrs.get("long_name") for layer in layers.values()]
     names = [
-        next((other for other in _other_names(layer) if band_of(other) is not None), name)
-        if band_of(name) is None
-        else name
-        for name, layer in layers.items()
+        text if band_of(name) is None and band_of(text) is not None else name
+        for name, text in zip(layers, described, strict=True)
     ]
     return names if len(set(names)) == len(names) else list(layers)
 

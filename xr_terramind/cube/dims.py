@@ -22,8 +22,20 @@ _DIM_NAMES = {
 
 # What may be meant for y or x, but is no more than a guess: only for remedies.
 _GUESSES = {
-    "y": ("row", "rows", "line", "lines", "height", "h", "i", "dim_1", "nlat", "south_north"),
-    "x": ("col", "cols", "column", "columns", "pixel", "pixels", "width", "w", "j", "dim_2"),
+    "y": ("row", "rows", "line", "lines", "height", "h", "i", "nlat", "south_north"),
+    "x": (
+        "col",
+        "cols",
+        "column",
+        "columns",
+        "pixel",
+        "pixels",
+        "width",
+        "w",
+        "j",
+        "nlon",
+        "west_east",
+    ),
 }
 
 # Layers that products keep beside their bands, as `_plain` writes them: what is seen on the ground
