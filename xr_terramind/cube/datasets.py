@@ -168,16 +168,6 @@ def _name_bands(layers: dict[Hashable, xr.DataArray]) -> list[Hashable]:
     return names if len(set(names)) == len(names) else list(layers)
 
 
-def _other_names(layer: xr.DataArray) -> list[Any]:
-    described = layer.attrs.get("long_name")
-    labels = [layer.coords[name].item() for name in ("band",) if _is_scalar(layer, name)]
-    return [described, *labels] if isinstance(described, str) else labels
-
-
-def _is_scalar(layer: xr.DataArray, name: Hashable) -> bool:
-    return name in layer.coords and not layer.coords[name].dims
-
-
 def _stack(
     obj: xr.Dataset, bands: dict[Hashable, xr.DataArray], modality: Modality
 ) -> xr.DataArray:

@@ -25,7 +25,7 @@ from xr_terramind.errors import TerraMindError, TerraMindWarning, split_remedy
 from xr_terramind.model.modalities import MODALITIES, Modality
 from xr_terramind.options import OPTIONS
 
-_KEYWORD = re.compile(r"\b([a-z_]+)=(?:'([^']*)'|\"([^\"]*)\"|(-?\w+(?:\.\w+)?))")
+_KEYWORD = re.compile(r"(?<!--image )\b([a-z_]+)=(?:'([^']*)'|\"([^\"]*)\"|(-?\w+(?:\.\w+)?))")
 _SWITCHES = ("overwrite", "resume", "output", "dtype", "sample")
 _PYTHON = re.compile(r"\b(cube|ds|embedding|dataset|xarray|xr|numpy|np)\b[.\[]|compute_chunk_sizes")
 _WARP = re.compile(r"\.rio\.reproject\((?!\.\.\.)(?:'(EPSG:[\w.]+)')?")
