@@ -216,7 +216,7 @@ def _arrange(cube: xr.DataArray | xr.Dataset, options: EmbedOptions, *, tell: bo
     report.raise_for_errors()
     assert arranged is not None  # a report without errors comes with a cube
     for issue in (*report.warnings, *find_lost(cube, arranged.data)) if tell else ():
-        warn(issue.message)
+        warn(issue.message, issue)
     return arranged
 
 

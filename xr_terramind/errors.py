@@ -9,6 +9,9 @@ from typing import Any
 class TerraMindError(Exception):
     """Base of every error raised by xr_terramind."""
 
+    issues: tuple[Any, ...] = ()
+    """The issues of ``check`` that the error speaks of, for who words remedies anew."""
+
 
 class BandError(TerraMindError, ValueError):
     """Bands are missing, surplus, doubled or unnamed, or the modality is unknown."""
@@ -49,6 +52,9 @@ class UnknownOptionError(EngineError, TypeError):
 class TerraMindWarning(UserWarning):
     """Input that can be embedded, but probably not as its owner thinks."""
 
+    issue: Any = None
+    """The issue of ``check`` that the warning speaks of."""
+
 
 def explain(found: str, expected: str, remedy: str) -> str:
     """Join the three things that an error has to say into one message.
@@ -63,6 +69,13 @@ def explain(found: str, expected: str, remedy: str) -> str:
     str
     """
     return f"found {found}; expected {expected}. {remedy}"
+
+
+def split_remedy(message: str) -> tuple[str, str]:
+    """Split what `explain` has joined into (found and expected, remedy)."""
+    found, semicolon, rest = message.partition("; expected ")
+    expected, stop, remedy = rest.partition(". ")
+    return (f"{found}{semicolon}{expected}{stop}", remedy) if stop else (message, "")
 
 
 def did_you_mean(word: str, choices: list[str]) -> str:
@@ -86,12 +99,14 @@ def did_you_mean(word: str, choices: list[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def warn(message: str) -> None:
+def warn(message: str, issue: Any = None) -> None:
     """Give a `TerraMindWarning` at the caller's own line: the first frame outside the package."""
+    warning = TerraMindWarning(message)
+    warning.issue = issue
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__")):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, TerraMindWarning, stacklevel=level)
+    warnings.warn(warning, stacklevel=level)
 
 
 def _is_ours(module: str | None) -> bool:

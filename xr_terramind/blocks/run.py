@@ -79,6 +79,7 @@ def describe_failure(error: Exception) -> Failure:
     if isinstance(error, TerraMindError):
         # Without its cause, which another process may not be able to unpickle.
         bare = type(error)(*error.args)
+        bare.issues = error.issues
         return Failure(str(error), None if isinstance(error, SourceError) else bare)
     cause = error.__cause__ or error  # rasterio only says "see previous exception"
     return Failure(f"{type(cause).__name__}: {cause}")

@@ -14,9 +14,10 @@ from rich.text import Text
 
 import xr_terramind as xtm
 from xr_terramind.cli import look
-from xr_terramind.cli.flags import add_flags
+from xr_terramind.cli.flags import add_flags, add_mends
+from xr_terramind.cli.mend.mends import Mends
 from xr_terramind.cli.messages import ReadableGroup, console
-from xr_terramind.cli.read import open_cube
+from xr_terramind.cli.read import open_cube, open_source
 from xr_terramind.cli.write import check_embedding, check_target, write_embedding
 from xr_terramind.options import EmbedKeywords
 
@@ -91,31 +92,35 @@ def _warn_of_random_weights(error: xtm.WeightsError) -> None:
 
 
 @app.command(epilog="Example: xr-terramind check s2.tif")
-@add_flags("modality", "missing_bands")
+@add_mends
+@add_flags("modality", "missing_bands", "fit", "window_size")
 def check(
     source: Source,
+    mends: Mends,
     sample: Annotated[int | None, Flag(min=1, help="Windows to read for the values.")] = None,
     **options: Any,
 ) -> None:
     """Say what is wrong with a cube and what to do about it; exit code 1 where it is an error."""
-    with open_cube(source) as cube:
-        report = cube.terramind.check(sample, **options)
+    with open_source(source, mends, options) as opened, xtm.set_options(**options):
+        report = opened.reword_report(opened.cube.terramind.check(sample))
     typer.echo(report)
     raise typer.Exit(0 if report.ok else 1)
 
 
 @app.command(epilog="Example: xr-terramind plan s2.tif --model terramind_v1_base --overlap 64")
+@add_mends
 @add_flags("output", "model", "modality", "missing_bands", "fit", "window_size", "overlap")
 def plan(
     source: Source,
+    mends: Mends,
     calibrate: Annotated[
         bool, Flag("--calibrate", help="Measure for two seconds how long it would take here.")
     ] = False,
     **options: Any,
 ) -> None:
     """Say what embed would run: windows, tasks, memory, size of the output. Nothing is computed."""
-    with open_cube(source) as cube:
-        typer.echo(cube.terramind.plan(**options, calibrate=calibrate))
+    with open_source(source, mends, options) as opened:
+        typer.echo(opened.cube.terramind.plan(**options, calibrate=calibrate))
 
 
 @app.command(
@@ -123,13 +128,16 @@ def plan(
     "xr-terramind embed s2.tif embedding.zarr\n\n"
     "xr-terramind embed s2.tif embedding.zarr --resume\n\n"
     "xr-terramind embed s2.tif embedding.zarr --dtype int8\n\n"
+    "xr-terramind embed reflectance.nc embedding.zarr --scale 10000 --nodata -9999\n\n"
     "xr-terramind embed s2.nc embedding.tif --model terramind_v1_base --overlap 64\n\n"
     "xr-terramind embed s2.zarr vector.nc --output pooled --pooling max"
 )
+@add_mends
 @add_flags("output", *EmbedKeywords.__annotations__)
 def embed(
     source: Source,
     target: Annotated[Path, typer.Argument(metavar="OUT", help="A .zarr, .nc or .tif.")],
+    mends: Mends,
     overwrite: Annotated[bool, Flag("--overwrite", help="Replace OUT where it exists.")] = False,
     resume: Annotated[
         bool, Flag("--resume", help="Go on with a .zarr that was begun: only what is missing.")
@@ -142,8 +150,9 @@ def embed(
     """Embed a cube block by block and write the embedding."""
     started_s = time.perf_counter()
     check_target(target, source, overwrite=overwrite, resume=resume, dtype=dtype)
-    with open_cube(source) as cube:
-        _write(_make_embedding(cube, options, target), target, resume=resume, dtype=dtype)
+    with open_source(source, mends, options) as opened:
+        embedding = _make_embedding(opened.cube, options, target)
+        _write(embedding, target, resume=resume, dtype=dtype)
     typer.echo(f"done in {time.perf_counter() - started_s:.1f} s")
 
 

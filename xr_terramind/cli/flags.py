@@ -1,4 +1,4 @@
-"""The flags of ``xr-terramind`` that are options of ``embed``: made from the table of options."""
+"""The flags of ``xr-terramind``: options of ``embed``, made from their table; what a file is."""
 
 import inspect
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
+from xr_terramind.cli.mend.mends import Mends
 from xr_terramind.options import OPTIONS
 
 
@@ -83,3 +84,50 @@ def _make_flag(name: str) -> Any:
     # Choices are texts here: the package refuses others, with what was probably meant.
     kind: Any = option.type if option.type in (int, float) else str
     return Annotated[Any if name in _PARSERS else kind | None, flag]
+
+
+# fmt: off
+_MENDS: dict[str, Any] = {
+    "bands": Annotated[str | None, typer.Option(metavar="B2,B3,...",
+        help="Names of the file's bands in its order, some of the names that it has, or pairs such "
+        "as red=B4 or 3=B2, with numbers from 1.")],
+    "nodata": Annotated[list[float] | None, typer.Option(metavar="VALUE",
+        help="A value of the file that stands for no data; may be given again.")],
+    "scale": Annotated[float | None, typer.Option(metavar="FACTOR",
+        help="Multiply values by this; no data stays as it is.")],
+    "offset": Annotated[float | None, typer.Option(metavar="NUMBER",
+        help="Add this to values, after --scale; no data stays as it is.")],
+    "decibels": Annotated[bool, typer.Option("--decibels",
+        help="Values are linear power: take 10 * log10 of them.")],
+    "crs": Annotated[str | None, typer.Option(metavar="EPSG:...",
+        help="The CRS of the file, in place of its own.")],
+    "warp": Annotated[str | None, typer.Option(metavar="EPSG:...",
+        help="Resample a .tif to north up and pixels of 10 m in this CRS, as it is read.")],
+}
+# fmt: on
+
+
+def add_mends(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags that say what a file does not say itself, as its ``mends``."""
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        told = {name: given.pop(name) for name in _MENDS}
+        told["nodata"] = tuple(told["nodata"] or ())
+        if told["scale"] == 0:
+            raise typer.BadParameter("found --scale 0; expected another number. Leave it out.")
+        command(**given, mends=Mends(**told))
+
+    signature = inspect.signature(command)
+    own = [one for name, one in signature.parameters.items() if name != "mends"]
+    flags = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if name == "decibels" else None,
+            annotation=annotation,
+        )
+        for name, annotation in _MENDS.items()
+    ]
+    run.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+    return run

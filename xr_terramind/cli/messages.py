@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from xr_terramind.cli.mend.remedies import write_flags
 from xr_terramind.errors import TerraMindError, TerraMindWarning
 
 # Results go to standard output; progress, warnings and errors to standard error.
@@ -33,7 +34,7 @@ class ReadableGroup(TyperGroup):
         except BrokenPipeError:
             raise  # the reader, `head` for example, has had enough: typer ends quietly
         except (TerraMindError, OSError) as error:
-            say("error", "bold red", str(error))
+            say("error", "bold red", write_flags(str(error)))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             say("interrupted", "bold yellow")
@@ -45,9 +46,10 @@ def _print_warnings() -> Iterator[None]:
     said: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        if str(message) not in said:
-            said.add(str(message))
-            say("warning", "bold yellow", str(message))
+        text = write_flags(str(message))
+        if text not in said:
+            said.add(text)
+            say("warning", "bold yellow", text)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", TerraMindWarning)

@@ -1,13 +1,22 @@
 """Cubes and embeddings out of files: the suffix of a name says which format."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import rioxarray
 import xarray as xr
 
-from xr_terramind.errors import GridError, SourceError, did_you_mean, explain
+from xr_terramind.cli.mend.mends import Line, Mends
+from xr_terramind.cli.mend.packed import SCALE, describe_unpacking, find_packed, unpack
+from xr_terramind.cli.mend.remedies import Source
+from xr_terramind.cli.mend.warp import open_warped
+from xr_terramind.cli.messages import say
+from xr_terramind.errors import GridError, SourceError, TerraMindError, did_you_mean, explain
+from xr_terramind.model.modalities import Modality, modality_of
+from xr_terramind.options import resolve_options
 from xr_terramind.result.quantize import dequantize, is_quantized
 
 CHUNK_PX = 1024
@@ -30,6 +39,31 @@ def format_of(path: Path) -> str:
     )
 
 
+@contextmanager
+def open_source(path: Path, mends: Mends, options: Mapping[str, Any]) -> Iterator[Source]:
+    """Open a cube lazily with what the flags say of it, and word what goes wrong as flags.
+
+    Raises as `open_cube`, and what `Mends.apply` raises.
+    """
+    modality = modality_of(resolve_options(**options).modality)
+    kind = format_of(path)
+    if mends.warp and kind != "GeoTIFF":
+        raise SourceError(
+            explain(
+                f"--warp with {path}",
+                "a .tif",
+                "Leave it out, or write the cube as a GeoTIFF first.",
+            )
+        )
+    opened, base = _open_as_told(path, mends, modality)
+    with opened:
+        yet = Source(path, kind, opened, mends, modality, base)
+        with yet.reword_messages():
+            mended = replace(yet, cube=mends.apply(opened, modality))
+        with mended.reword_messages():
+            yield mended
+
+
 def open_cube(path: Path) -> xr.DataArray | xr.Dataset:
     """Open a cube lazily, in chunks that fit what is stored.
 
@@ -37,15 +71,23 @@ def open_cube(path: Path) -> xr.DataArray | xr.Dataset:
     what its suffix says.
     """
     kind = format_of(path)
+    with _name_failures(path, kind):
+        if kind == "GeoTIFF":
+            raster: Any = rioxarray.open_rasterio(path, chunks={"x": CHUNK_PX, "y": CHUNK_PX})
+            return raster
+        return _open_dataset(path, kind)
+
+
+@contextmanager
+def _name_failures(path: Path, kind: str) -> Iterator[None]:
     if not path.exists():
         raise FileNotFoundError(
             explain(f"nothing at {str(path)!r}", f"a {kind} on this machine", "Check the path.")
         )
     try:
-        if kind == "GeoTIFF":
-            raster: Any = rioxarray.open_rasterio(path, chunks={"x": CHUNK_PX, "y": CHUNK_PX})
-            return raster
-        return _open_dataset(path, kind)
+        yield
+    except TerraMindError:
+        raise
     # The libraries below have no error in common; these are how they say "not my format".
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise SourceError(
@@ -57,14 +99,36 @@ def open_cube(path: Path) -> xr.DataArray | xr.Dataset:
         ) from error
 
 
-def _open_dataset(path: Path, kind: str) -> xr.Dataset:
-    how: dict[str, Any] = {"engine": "netcdf4"}
-    if kind == "Zarr":  # Zarr 3 has no consolidated metadata: xarray would warn of missing ones
-        how = {"engine": "zarr", "consolidated": False}
+def _open_as_told(path: Path, mends: Mends, modality: Modality) -> tuple[Any, Line]:
+    # -> the cube, and what was done to the values that other programs see
+    kind = format_of(path)
+    with _name_failures(path, kind):
+        if mends.warp:
+            return open_warped(path, mends.warp, mends.crs, modality, CHUNK_PX), Line()
+        if kind == "GeoTIFF" or mends.scale is not None:
+            return open_cube(path), Line()
+        with xr.open_dataset(path, **_ENGINES[kind]) as stored:
+            packed = find_packed(stored, modality)
+        if not packed:
+            return _open_dataset(path, kind), Line()
+        raw = _open_dataset(path, kind, mask_and_scale={name: False for name in packed})
+        say("note", "bold", describe_unpacking(packed))
+        return unpack(raw, packed, modality), Line(1 / SCALE)
+
+
+_ENGINES: dict[str, dict[str, Any]] = {
+    "NetCDF": {"engine": "netcdf4", "decode_coords": "all"},
+    # Zarr 3 has no consolidated metadata: xarray would warn of missing ones.
+    "Zarr": {"engine": "zarr", "consolidated": False, "decode_coords": "all"},
+}
+
+
+def _open_dataset(path: Path, kind: str, **how: Any) -> xr.Dataset:
+    how = {**_ENGINES[kind], **how}
     # Opened twice: chunks that split stored ones would read these again and again.
-    with xr.open_dataset(path, decode_coords="all", **how) as stored:
+    with xr.open_dataset(path, **how) as stored:
         chunks = {dim: _choose_chunk_size(stored, dim) for dim in stored.sizes}
-    return xr.open_dataset(path, decode_coords="all", chunks=chunks, **how)
+    return xr.open_dataset(path, chunks=chunks, **how)
 
 
 def _choose_chunk_size(stored: xr.Dataset, dim: Hashable) -> int:

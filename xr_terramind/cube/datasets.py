@@ -16,7 +16,7 @@ from xr_terramind.cube.bands import (
     share_nodata,
 )
 from xr_terramind.cube.caller import Caller
-from xr_terramind.cube.dims import find_band_dims, find_role, is_quality
+from xr_terramind.cube.dims import find_band_dims, find_role, guess_axes, is_quality
 from xr_terramind.cube.geometry import crs_of
 from xr_terramind.errors import BandError, explain
 from xr_terramind.model.modalities import Modality
@@ -47,7 +47,7 @@ def as_dataarray(obj: xr.DataArray | xr.Dataset, modality: Modality) -> xr.DataA
             explain(
                 f"a Dataset with variables {list(obj.data_vars)}",
                 "one variable per band, with dimensions y and x",
-                "Pass the DataArray that holds the pixels.",
+                _say_axes(obj),
             )
         )
     stacks, layers = _split_stacks(obj, images)
@@ -151,6 +151,17 @@ def _split_stacks(
     return stacks, {name: _squeeze_band(obj[name]) for name in images if name not in stacks}
 
 
+def _say_axes(obj: xr.Dataset) -> str:
+    # The pixels are what has most values.
+    largest = max(obj.data_vars.values(), key=lambda one: one.size, default=None)
+    if largest is None:
+        return "Pass the DataArray that holds the pixels."
+    renames = guess_axes(largest)
+    if {*renames.values()} | {find_role(dim) for dim in largest.dims} >= {"y", "x"}:
+        return f"Rename its dimensions: cube.rename({renames})."
+    return "Pass the DataArray that holds the pixels."
+
+
 def _count_bands(array: xr.DataArray) -> int:
     return max((array.sizes[dim] for dim in find_band_dims(array)), default=0)
 
@@ -219,7 +230,7 @@ def _name_lone_band_dim(array: xr.DataArray) -> xr.DataArray | None:
 
 
 def _squeeze_band(layer: xr.DataArray) -> xr.DataArray:
-    # Files of one band each, merged: the dimension's one label is the band's name, or a number.
+    # Files of one band each, merged: the variable's name says which, the one label is a number.
     dims = find_band_dims(layer)
     return layer.squeeze(dims) if dims else layer
 
@@ -237,13 +248,11 @@ def _pick_bands(
 
 
 def _name_bands(layers: dict[Hashable, xr.DataArray]) -> list[Hashable]:
-    # rioxarray's band_as_variable calls them band_1, band_2, ...; their long_name knows more, and
-    # the label of a band dimension of length 1 may.
+    # rioxarray's band_as_variable calls them band_1, band_2, ...; their long_name knows more.
+    described = [layer.attrs.get("long_name") for layer in layers.values()]
     names = [
-        next((other for other in _other_names(layer) if band_of(other) is not None), name)
-        if band_of(name) is None
-        else name
-        for name, layer in layers.items()
+        text if band_of(name) is None and band_of(text) is not None else name
+        for name, text in zip(layers, described, strict=True)
     ]
     return names if len(set(names)) == len(names) else list(layers)
 

@@ -22,8 +22,20 @@ _DIM_NAMES = {
 
 # What may be meant for y or x, but is no more than a guess: only for remedies.
 _GUESSES = {
-    "y": ("row", "rows", "line", "lines", "height", "h", "i", "dim_1", "nlat", "south_north"),
-    "x": ("col", "cols", "column", "columns", "pixel", "pixels", "width", "w", "j", "dim_2"),
+    "y": ("row", "rows", "line", "lines", "height", "h", "i", "nlat", "south_north"),
+    "x": (
+        "col",
+        "cols",
+        "column",
+        "columns",
+        "pixel",
+        "pixels",
+        "width",
+        "w",
+        "j",
+        "nlon",
+        "west_east",
+    ),
 }
 
 # Layers that products keep beside their bands, as `_plain` writes them: what is seen on the ground
@@ -166,20 +178,32 @@ def _explain_dims(array: xr.DataArray, modality: Modality | None) -> GridError:
     return _make_error(array, _find_missing(array, found, modality))
 
 
+def guess_axes(array: xr.DataArray) -> dict[str, str]:
+    """Guess which dimensions are meant for x and y, where none has their names: for remedies.
+
+    By the name, or as rows and columns are the last axes.
+    """
+    bands = find_band_dims(array)
+    free = [dim for dim in array.dims if not find_role(dim) and dim not in bands]
+    renames = {}
+    for axis in ("x", "y"):
+        meant = [dim for dim in free if str(dim).lower() in _GUESSES[axis]] or free[-1:]
+        if meant and not _find_dims(array, axis):
+            renames[str(meant[0])] = axis
+            free.remove(meant[0])
+    return renames
+
+
 def _find_missing(
     array: xr.DataArray, found: dict[str, list[Hashable]], modality: Modality | None
 ) -> str:
     free = [dim for dim in array.dims if not find_role(dim) and dim not in found["band"]]
     bands = list(modality.bands) if modality else []
-    renames = {}
-    # What is meant for y and x is a guess: by the name, or as rows and columns are the last axes.
+    renames = guess_axes(array)
     for axis in ("x", "y"):
-        meant = [dim for dim in free if str(dim).lower() in _GUESSES[axis]] or free[-1:]
-        if not found[axis] and meant:
-            renames[str(meant[0])] = axis
-            free.remove(meant[0])
-        elif not found[axis]:
+        if not found[axis] and axis not in renames.values():
             return f"Give it an axis {axis}: cube.expand_dims({axis!r}, -1)."
+    free = [dim for dim in free if str(dim) not in renames]
     name_bands = ""
     if not found["band"]:
         fitting = [dim for dim in free if array.sizes[dim] == len(bands) > 1]
@@ -199,6 +223,8 @@ def _rename_dims(array: xr.DataArray, roles: dict[Hashable, str]) -> xr.DataArra
             continue
         if role in array.coords and array.coords[role].dims == (dim,):
             array = array.swap_dims({dim: role})  # its labels stand under the right name already
+            if dim in array.coords and np.array_equal(array[dim].values, array[role].values):
+                array = array.drop_vars([dim])
         else:
             # A scalar coordinate of the new name that is left over must not stand in the way.
             array = array.drop_vars(role, errors="ignore").rename({dim: role})

@@ -89,7 +89,9 @@ class InputReport:
             The subclass that fits the first error.
         """
         if self.errors:
-            raise self.errors[0].kind("\n".join(issue.message for issue in self.errors))
+            error = self.errors[0].kind("\n".join(issue.message for issue in self.errors))
+            error.issues = self.errors
+            raise error
 
     def _verdict(self) -> str:
         counts = (

@@ -281,9 +281,10 @@ def find_shift(centres: np.ndarray, edge: float, step: float, period: float | No
     if period and ends_px[0] < 0:
         turns = math.ceil(-ends_px[0] * abs(step) / period)
         ends_px = [end + turns * period / abs(step) for end in ends_px]
-    # Centres of single pixels, and of blocks, from the outer edge of what they stand for. One row
-    # alone does not say whether it is a block.
-    halves = {0.5, block / 2} | ({1.0} if centres.size == 1 else set())
+    # Centres of single pixels, of blocks, and of blocks of every n-th pixel, from the outer edge of
+    # the first pixel. One row alone does not say whether it is a block.
+    halves = {(block - block // n + 1) / 2 for n in range(1, block + 1) if block % n == 0}
+    halves |= {1.0} if centres.size == 1 else set()
     misses = [_miss_px(ends_px[0] - half) for half in halves]
     nearest = min(misses, key=abs)
     if abs(nearest) <= TOLERANCE_PX:

@@ -241,4 +241,4 @@ def _tell_issues(issues: list[Issue], cube_name: str) -> None:
     for issue in report.warnings:
         if not cube_name or (cube_name, issue.code) not in _warned:
             _warned.add((cube_name, issue.code))
-            warn(issue.message)
+            warn(issue.message, issue)

@@ -19,7 +19,8 @@ from types import MappingProxyType
 import numpy as np
 import pyproj
 import shapely
-from shapely.ops import transform
+
+from tests.support.earth_engine.values import project
 
 S2_SR = "COPERNICUS/S2_SR_HARMONIZED"
 S2_TOA = "COPERNICUS/S2_HARMONIZED"
@@ -148,7 +149,7 @@ class Scene:
 @functools.lru_cache(maxsize=512)
 def _lonlat(shape: shapely.Polygon, crs: str) -> shapely.Polygon:
     to_lonlat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    return transform(to_lonlat.transform, shape.segmentize(10_000))
+    return project(shape.segmentize(10_000), to_lonlat)
 
 
 @functools.cache

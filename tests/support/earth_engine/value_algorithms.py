@@ -9,7 +9,6 @@ from datetime import timedelta
 import numpy as np
 import pyproj
 import shapely
-from shapely.ops import transform
 
 from tests.support.earth_engine.evaluator import algorithm
 from tests.support.earth_engine.values import (
@@ -18,6 +17,7 @@ from tests.support.earth_engine.values import (
     EarthEngineError,
     Feature,
     Projection,
+    project,
     property_of,
 )
 
@@ -133,7 +133,7 @@ def _to_lonlat(shape: shapely.Geometry, crs: Projection | None) -> shapely.Geome
     west, south, east, north = shape.bounds
     pieces = shape.segmentize(max(east - west, north - south, 1e-6) / 100)
     to_lonlat = pyproj.Transformer.from_crs(crs.crs, "EPSG:4326", always_xy=True)
-    return transform(to_lonlat.transform, pieces)
+    return project(pieces, to_lonlat)
 
 
 _register_shape("Point", shapely.Point)
@@ -149,7 +149,7 @@ def _buffer(geometry, distance, max_error=None):
     centre = geometry.centroid
     local = f"+proj=aeqd +lon_0={centre.x} +lat_0={centre.y} +datum=WGS84 +units=m"
     to_local = pyproj.Transformer.from_crs("EPSG:4326", local, always_xy=True)
-    there = transform(to_local.transform, geometry)
+    there = project(geometry, to_local)
     return _to_lonlat(there.buffer(distance), Projection(local))
 
 

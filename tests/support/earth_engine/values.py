@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import shapely
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -129,3 +130,8 @@ def to_json(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise EarthEngineError(f"the local server cannot answer with a {type(value).__name__}")
+
+
+def project(shape: Any, transformer: Any) -> Any:
+    """Shapely 2.0 passes coordinates as rows (x, y) alone, pyproj takes them apart."""
+    return shapely.transform(shape, lambda xy: np.column_stack(transformer.transform(*xy.T)))

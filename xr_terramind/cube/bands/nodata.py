@@ -18,6 +18,11 @@ Array = Any  # numpy.ndarray or torch.Tensor
 _NODATA_ATTRS = ("_FillValue", "missing_value", "nodata", "fill_value")
 
 
+def drop_nodata(attrs: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    """Return attributes without those that name values for no data."""
+    return {key: value for key, value in attrs.items() if key not in _NODATA_ATTRS}
+
+
 def nodata_values(array: "xr.DataArray") -> tuple[float, ...]:
     """Read the values that stand for no data off the attributes; NaN always does."""
     found = {
@@ -66,7 +71,7 @@ def counting_values(nodata: Sequence[float], modality: Modality) -> tuple[float,
 
 def _mask_values(layer: "xr.DataArray", nodata: tuple[float, ...]) -> "xr.DataArray":
     masked = layer.where(~layer.isin(nodata))
-    masked.attrs = {key: value for key, value in layer.attrs.items() if key not in _NODATA_ATTRS}
+    masked.attrs = drop_nodata(layer.attrs)
     return masked
 
 
