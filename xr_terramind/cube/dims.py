@@ -51,7 +51,6 @@ _QUALITY = frozenset(
     "sunazimuth sunzenith viewazimuth viewzenith edm flm hem wbm".split()
 )
 
-
 # Attributes that rioxarray gives one entry for each band.
 _PER_BAND = {"long_name", "description", "units", "scales", "offsets"}
 
@@ -284,15 +283,21 @@ def _check_alike(dim: str, centres: np.ndarray) -> None:
         raise GridError(explain(found, "images of one pixel size that run one way", remedy))
 
 
+def list_quality(array: xr.DataArray, modality: Modality) -> tuple[tuple[int, str], ...]:
+    """List quality layers among the bands, such as a scene classification: where, what."""
+    return tuple(
+        (number, name)
+        for number, name in enumerate(band_names(array) or [])
+        if band_of(name) not in modality.bands and is_quality(name)
+    )
+
+
 def drop_quality(array: xr.DataArray, modality: Modality) -> xr.DataArray:
-    """Leave out quality layers that stand among the bands: a scene classification, for example."""
+    """Leave out quality layers that stand among the bands."""
     names = band_names(array) or []
-    kept = [
-        number
-        for number, name in enumerate(names)
-        if band_of(name) in modality.bands or not is_quality(name)
-    ]
-    if len(kept) == len(names):
+    beside = dict(list_quality(array, modality))
+    kept = [number for number in range(len(names)) if number not in beside]
+    if not beside:
         return array
     picked = array.isel(band=kept)
     for key in _PER_BAND & array.attrs.keys():
