@@ -14,7 +14,7 @@ from xr_terramind.blocks.plan import Plan
 from xr_terramind.cube.arrange import Cube
 from xr_terramind.cube.bands import arrange_bands
 from xr_terramind.cube.check import check_cube, inspect_cube
-from xr_terramind.cube.datasets import as_dataarray, describe_source
+from xr_terramind.cube.datasets import as_dataarray, describe_caller
 from xr_terramind.cube.dims import add_band_dim, name_band_dim
 from xr_terramind.cube.report import InputReport
 from xr_terramind.errors import BandError, explain, warn
@@ -193,7 +193,7 @@ def _arrange_bands(
     options = _resolve_given(modality=modality, missing_bands=missing_bands)
     wanted = modality_of(options.modality)
     array = name_band_dim(add_band_dim(as_dataarray(cube, wanted), wanted), wanted)
-    how: Any = {"missing_bands": options.missing_bands, "source": describe_source(cube)}
+    how: Any = {"missing_bands": options.missing_bands, "caller": describe_caller(cube, wanted)}
     return arrange_bands(array, wanted, pick=True, **how)[:2]
 
 

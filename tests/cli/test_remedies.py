@@ -362,15 +362,15 @@ def test_bands_that_the_file_does_not_have(bands, tmp_path):
 # --- place
 
 
-def assert_place(path: Path, flags: list[str], *, area: float = 64 * 64 * 100.0):
-    """All of the scene is where its transform has it, on a straight grid of 10 m."""
+def assert_place(path: Path, flags: list[str], *, area: float):
+    """All of the scene is there, on a straight grid of 10 m."""
     from xr_terramind.cli.mend.mends import Mends
     from xr_terramind.cli.read import open_source
 
     told = {k[2:]: v for k, v in zip(flags[::2], flags[1::2], strict=True)}
     with open_source(path, Mends(**told), {}) as source:
         cube = source.cube.load()
-    assert cube.rio.crs.to_epsg() == 32632
+    assert cube.rio.crs.to_epsg() == int(flags[-1].partition(":")[2])
     valid = (cube != 0).any("band")
     found = float(valid.sum()) * abs(cube.rio.transform().determinant)
     np.testing.assert_allclose(found, area, rtol=0.03)
@@ -413,6 +413,15 @@ def mercator(folder):
     return tif(folder, SCENE, crs="EPSG:3857", transform=place)
 
 
+def east_of_180(folder, west=190.0):
+    place = Affine(10 / 111_320, 0, west, 0, -10 / 111_320, -0.01)
+    return tif(folder, SCENE, crs="EPSG:4326", transform=place)
+
+
+def across_180(folder):
+    return east_of_180(folder, 179.998)
+
+
 # Name -> (file, code, flags that are printed, area in m2, transform of the pixels or None).
 PLACES = {
     "turned": (
@@ -434,6 +443,8 @@ PLACES = {
     ),
     "degrees": (degrees, "pixel-size", "--warp EPSG:32632", 4, None),
     "Web Mercator": (mercator, "pixel-size", "--warp EPSG:32632", 4, None),
+    "beyond 180 degrees": (east_of_180, "longitudes", "--warp EPSG:32702", 1, None),
+    "across 180 degrees": (across_180, "longitudes", "--warp EPSG:32701", 1, None),
     "no CRS": (lambda f: tif(f, SCENE, crs=None), "no-crs", "--crs EPSG:...", 1, PLACE),
     "no CRS nc": (lambda f: netcdf(f, SCENE, crs=None), "no-crs", "--crs EPSG:...", 1, PLACE),
 }  # fmt: skip
@@ -523,17 +534,61 @@ def uneven(folder: Path) -> Path:
     return folder / "in.nc"
 
 
-@pytest.mark.parametrize(("make", "code"), [(series, "boa-offset"), (uneven, "grid")])
+def renamed(folder: Path) -> Path:
+    dataset(SCENE).rename(x="col", y="row").to_netcdf(folder / "in.nc")
+    return folder / "in.nc"
+
+
+def twice(folder: Path) -> Path:
+    cube = dataset(SCENE).to_dataarray("band")
+    xr.Dataset({"first": cube, "second": cube}).to_netcdf(folder / "in.nc")
+    return folder / "in.nc"
+
+
+def coarse(folder: Path) -> Path:
+    centres = 20.0 * np.arange(SIZE_PX)
+    made = dataset(SCENE).assign_coords(x=440_010 + centres, y=6_159_990 - centres)
+    made.to_netcdf(folder / "in.nc")
+    return folder / "in.nc"
+
+
+def corners(folder: Path) -> Path:
+    made = dataset(SCENE).rio.write_transform(PLACE)
+    made.assign_coords(x=made.x - 5, y=made.y + 5).to_netcdf(folder / "in.nc")
+    return folder / "in.nc"
+
+
+def first_call(text: str) -> str:
+    """The first chain of calls on ``cube``, up to the bracket that ends it."""
+    start = re.search(r"cube(?=[.\[])", text).start()
+    depth = 0
+    for end in range(start, len(text)):
+        depth += (text[end] in "([{") - (text[end] in ")]}")
+        ends = text[end] in ")]" and not re.match(r"\.\w|[\[(]", text[end + 1 :])
+        if depth == 0 and ends:
+            return text[start : end + 1]
+    raise AssertionError(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (series, "boa-offset"),
+        (uneven, "grid"),
+        (renamed, "dims"),
+        (twice, "dims"),
+        (coarse, "pixel-size"),
+        (corners, "place-differs"),
+    ],
+)
 def test_what_takes_python_says_how_the_cube_is_opened(make, code, tmp_path):
     path = make(tmp_path)
     message = read_message(run("check", path, *SIZE).stdout, code)
-    opened = re.search(r"It takes Python, with cube = (.*?): [A-Z]", message)[1]
-    names = {"xarray": xr}
-    cube = eval(opened, names)
-    assert cube.sizes["x"] == SIZE_PX
-    if make is series:
-        call = message[message.index("cube.where(~") :]
-        call = call[: call.rindex(", unless")]
-        mended = eval(call, {"cube": cube, **names})
-        mended.load().to_netcdf(tmp_path / "mended.nc")
-        assert "ready to embed" in run("check", tmp_path / "mended.nc", *SIZE).stdout
+    opened, remedy = re.search(r"It takes Python, with cube = (.*?): ([A-Z].*)", message).groups()
+    assert "drop_encoding().to_netcdf(" in remedy
+    names = {"xarray": xr, "numpy": np}
+    names["cube"] = eval(opened, names)
+    assert {SIZE_PX} <= {*names["cube"].sizes.values()}
+    mended = eval(first_call(remedy), names)
+    mended.drop_encoding().to_netcdf(tmp_path / "mended.nc")
+    assert "ready to embed" in run("check", tmp_path / "mended.nc", *SIZE).stdout

@@ -181,8 +181,86 @@ def numbered(cube: xr.DataArray, names: list[str]) -> xr.Dataset:
     return cube.assign_coords(band=names).to_dataset("band")
 
 
+def beside_classes(names: list[str], place: int) -> xr.DataArray:
+    """Bands of these names with a scene classification among them, at a place."""
+    cube = scene().assign_coords(band=names)
+    classes = scene()[:1].assign_coords(band=["SCL"])
+    return xr.concat([cube[:place], classes, cube[place:]], "band")
+
+
+def described(layers: xr.Dataset, names: list[str]) -> xr.Dataset:
+    """band_1, band_2, ... as rioxarray calls them, with the bands' own names as descriptions."""
+    pairs = enumerate(zip(names, layers.data_vars.values(), strict=True), 1)
+    return xr.Dataset({f"band_{n}": one.assign_attrs(long_name=name) for n, (name, one) in pairs})
+
+
+def with_picture(layers: xr.Dataset, channels: list[str]) -> xr.Dataset:
+    """Bands beside a picture in colours."""
+    picture = (scene().sel(band=["B4", "B3", "B2"]) / 40).astype("uint8")
+    return layers.assign(picture=picture.rename(band="channel").assign_coords(channel=channels))
+
+
 # Name -> (cube, modality, bands that are missing once the message is followed).
 MISNAMED = {
+    "prefix, a layer first": (
+        lambda: beside_classes([f"S2_{band}" for band in BANDS], 0),
+        "S2L2A",
+        [],
+    ),
+    "prefix, a layer among them": (
+        lambda: beside_classes([f"S2_{band}" for band in BANDS], 5),
+        "S2L2A",
+        [],
+    ),
+    "prefix, a layer among them, Dataset": (
+        lambda: beside_classes([f"S2_{band}" for band in BANDS], 5).to_dataset(name="s2"),
+        "S2L2A",
+        [],
+    ),
+    "band0 to band11, a layer among them": (
+        lambda: beside_classes([f"band{n}" for n in range(12)], 3),
+        "S2L2A",
+        [],
+    ),
+    "doubled, a layer first": (
+        lambda: xr.concat(
+            [beside_classes(BANDS, 0), scene()[:1].assign_coords(band=["coastal"])], "band"
+        ),
+        "S2L2A",
+        [],
+    ),
+    "prefix in descriptions": (
+        lambda: described(as_dataset(scene()), [f"S2_{band}" for band in BANDS]),
+        "S2L2A",
+        [],
+    ),
+    "prefix in descriptions, ten bands": (
+        lambda: described(as_dataset(scene().sel(band=TEN)), [f"S2_{band}" for band in TEN]),
+        "S2L2A",
+        ["B1", "B9"],
+    ),
+    "doubled in descriptions": (
+        lambda: described(
+            as_dataset(scene()).assign(again=scene()[0].drop_vars("band")), [*BANDS, "coastal"]
+        ),
+        "S2L2A",
+        [],
+    ),
+    "ten bands, a picture beside": (
+        lambda: with_picture(as_dataset(scene().sel(band=TEN)), ["r", "g", "b"]),
+        "S2L2A",
+        ["B1", "B9"],
+    ),
+    "ten bands, a picture of colours beside": (
+        lambda: with_picture(as_dataset(scene().sel(band=TEN)), ["red", "green", "blue"]),
+        "S2L2A",
+        ["B1", "B9"],
+    ),
+    "ten bands in one variable, one more beside": (
+        lambda: xr.Dataset({"s2": scene().sel(band=TEN), "B4": scene()[3].drop_vars("band")}),
+        "S2L2A",
+        ["B1", "B9"],
+    ),
     "ten bands": (lambda: scene().sel(band=TEN), "S2L2A", ["B1", "B9"]),
     "ten bands, Dataset": (lambda: as_dataset(scene().sel(band=TEN)), "S2L2A", ["B1", "B9"]),
     "prefix": (

@@ -25,11 +25,13 @@ from tests.cli.test_remedies import (
     SCENE,
     SIZE_PX,
     TURNED,
+    corners,
     dataset,
     heights_in_feet,
     hole,
     netcdf,
     points,
+    renamed,
     tif,
 )
 from xr_terramind.cli import commands
@@ -59,20 +61,9 @@ def longitudes(folder: Path) -> Path:
     return tif(folder, SCENE, crs="EPSG:4326", transform=place)
 
 
-def corners(folder: Path) -> Path:
-    made = dataset(SCENE).rio.write_transform(PLACE)
-    made.assign_coords(x=made.x - 5, y=made.y + 5).to_netcdf(folder / "in.nc")
-    return folder / "in.nc"
-
-
 def missing_column(folder: Path) -> Path:
     made = dataset(SCENE).drop_vars("spatial_ref").rio.write_crs(32632)
     made.isel(x=[*range(20), *range(21, SIZE_PX)]).to_netcdf(folder / "in.nc")
-    return folder / "in.nc"
-
-
-def renamed(folder: Path) -> Path:
-    dataset(SCENE).rename(x="col", y="row").to_netcdf(folder / "in.nc")
     return folder / "in.nc"
 
 

@@ -114,6 +114,8 @@ def add_mends(command: Callable[..., None]) -> Callable[..., None]:
     def run(**given: Any) -> None:
         told = {name: given.pop(name) for name in _MENDS}
         told["nodata"] = tuple(told["nodata"] or ())
+        if told["scale"] == 0:
+            raise typer.BadParameter("found --scale 0; expected another number. Leave it out.")
         command(**given, mends=Mends(**told))
 
     signature = inspect.signature(command)

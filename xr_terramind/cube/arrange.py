@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xr_terramind.cube.bands import AS_USUAL, Source
+from xr_terramind.cube.caller import AS_USUAL, Caller
 from xr_terramind.cube.geometry import PixelGrid
 from xr_terramind.cube.values.images import NOTHING_TOLD, ImageName, Told, name_images
 from xr_terramind.errors import GridError, ValueRangeError, explain
@@ -29,7 +29,7 @@ class Cube:
     # Where images lie on grids of their own, alike but for their place: the first pixel's centre of
     # each along y or x, with the dimensions that it differs along. `grid` is that of the first.
     origins: Mapping[str, xr.Variable] = field(default_factory=dict)
-    source: Source = AS_USUAL  # what its owner calls the dimensions
+    caller: Caller = AS_USUAL  # how remedies write the source
 
     @property
     def shape(self) -> tuple[int, int, int]:

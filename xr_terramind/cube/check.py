@@ -1,33 +1,27 @@
 """Check a source cube: the cheap things at once, the values on a sample."""
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 import xarray as xr
 from dask.base import compute
-from rioxarray.exceptions import MissingSpatialDimensionError
 
 from xr_terramind.cube.arrange import Cube, check_dtype, check_sizes
-from xr_terramind.cube.bands import (
-    arrange_bands,
-    lacking_issues,
-    nodata_values,
-    subset_issues,
-)
-from xr_terramind.cube.datasets import as_dataarray, describe_source
+from xr_terramind.cube.bands import arrange_bands, lacking_issues, nodata_values, subset_issues
+from xr_terramind.cube.caller import AS_USUAL, Caller
+from xr_terramind.cube.datasets import as_dataarray, describe_caller
 from xr_terramind.cube.dims import (
     add_band_dim,
     drop_quality,
-    find_role,
+    list_quality,
     order_dims,
     split_images,
 )
 from xr_terramind.cube.geometry import PixelGrid, list_image_codes, pixel_grid, pixel_size_m
 from xr_terramind.cube.place import place_issues
 from xr_terramind.cube.report import InputReport, Issue, make_warning
-from xr_terramind.cube.transforms import Caller
 from xr_terramind.cube.values.images import (
     Image,
     cut_images,
@@ -62,7 +56,6 @@ def inspect_cube(
     ``"resize"`` has no windows that could be larger than the extent. Where `missing_bands` is
     ``"mean"``, the Cube's modality has the bands that are there.
     """
-    source = describe_source(obj)
     issues: list[Issue] = []
 
     def attempt(code: str, step: Callable[[], T]) -> T | None:
@@ -73,13 +66,14 @@ def inspect_cube(
             issues.append(Issue(code, "error", str(error), type(error)))
             return None
 
-    def find_dims() -> xr.DataArray:
-        array = add_band_dim(as_dataarray(obj, modality), modality)
-        array = drop_quality(order_dims(array, modality), modality)
+    def find_dims() -> tuple[xr.DataArray, Caller]:
+        array = order_dims(add_band_dim(as_dataarray(obj, modality), modality), modality)
+        caller = describe_caller(obj, modality)._replace(left_out=list_quality(array, modality))
+        array = drop_quality(array, modality)
         check_sizes(array)
-        return array
+        return array, caller
 
-    array = attempt("dims", find_dims)
+    array, caller = attempt("dims", find_dims) or (None, AS_USUAL)
     facts = {"modality": f"{modality.name} ({modality.unit})"}
     if array is None:
         return InputReport(tuple(issues), facts), None
@@ -87,9 +81,8 @@ def inspect_cube(
     attempt("dtype", lambda: check_dtype(array))
     arranged = attempt(
         "bands",
-        lambda: arrange_bands(array, modality, missing_bands=missing_bands, source=source),
+        lambda: arrange_bands(array, modality, missing_bands=missing_bands, caller=caller),
     )
-    caller = _describe_caller(obj)
     placed, origins, codes = attempt("grid", lambda: _place_first(array)) or (array, {}, [])
     grid = attempt("grid", lambda: pixel_grid(placed, caller))
     if arranged is not None:
@@ -114,7 +107,7 @@ def inspect_cube(
         return report, None
     data, names, assumed = arranged
     told, nodata = read_told(data.attrs), nodata_values(array)
-    return report, Cube(data, modality, names, assumed, grid, nodata, told, origins, source)
+    return report, Cube(data, modality, names, assumed, grid, nodata, told, origins, caller)
 
 
 def check_cube(
@@ -140,7 +133,7 @@ def check_cube(
     images = _sample_images(cube, windows)
     issues = [
         *report.issues,
-        *lacking_issues([pixels for _, pixels in windows], cube.nodata, cube.modality, cube.source),
+        *lacking_issues([pixels for _, pixels in windows], cube.nodata, cube.modality, cube.caller),
         *value_issues(images, cube.modality, cube.told, cube.nodata),
     ]
     if not any(image.pixels.size for image in images):
@@ -154,46 +147,6 @@ def _place_first(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, xr.Variab
     placed, origins = split_images(array)
     codes = list_image_codes(placed)
     return (placed.rio.write_crs(codes[0], "spatial_ref") if codes else placed), origins, codes
-
-
-def _describe_caller(obj: xr.DataArray | xr.Dataset) -> Caller:
-    """Find out how remedies have to write the caller's cube, so that rioxarray takes it."""
-    variables = list(obj.data_vars.values()) if isinstance(obj, xr.Dataset) else [obj]
-    images = [one for one in variables if {find_role(dim) for dim in one.dims} >= {"y", "x"}]
-    roles = {find_role(dim): dim for one in images for dim in one.dims}
-    y, x = roles.get("y", "y"), roles.get("x", "x")
-    named = "cube"
-    if not _knows_dims(obj, x, y):
-        named += f".rename({ {x: 'x', y: 'y'} })"
-        x_ready, y_ready = "x", "y"
-    else:
-        x_ready, y_ready = str(x), str(y)
-    ready = named
-    if isinstance(obj, xr.Dataset):
-        ready += _set_grid_mapping(obj)
-        if len(images) == 1 and images[0].ndim > 3:
-            ready += f".data_vars[{images[0].name!r}]"
-    if any(one.dims[-2:] != (y, x) for one in images):
-        ready += f".transpose(..., {y_ready!r}, {x_ready!r})"
-    if len(images) == 1 and images[0].ndim > 3 and "band" in roles:
-        ready += f".to_dataset({roles['band']!r})"
-    keeps = isinstance(obj, xr.Dataset) and any("transform" in one.attrs for one in images)
-    return Caller(str(x), str(y), named, ready, keeps)
-
-
-def _knows_dims(obj: xr.DataArray | xr.Dataset, x: Hashable, y: Hashable) -> bool:
-    try:
-        return (obj.rio.x_dim, obj.rio.y_dim) == (x, y)
-    except MissingSpatialDimensionError:
-        return False
-
-
-def _set_grid_mapping(dataset: xr.Dataset) -> str:
-    # A file read without decode_coords="all" has its CRS among the data variables.
-    for name, variable in dataset.data_vars.items():
-        if "spatial_ref" in variable.attrs or "crs_wkt" in variable.attrs:
-            return f".set_coords({name!r}).rio.write_grid_mapping({name!r})"
-    return ""
 
 
 def _extent_issues(array: xr.DataArray, window_px: int) -> Iterator[Issue]:

@@ -1,21 +1,22 @@
 """A Dataset -> the array that holds the bands, without the layers that lie beside them."""
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from rioxarray.exceptions import MissingSpatialDimensionError
 
 from xr_terramind.cube.bands import (
-    Source,
     band_names,
     band_of,
     belonging,
     match_bands,
     share_nodata,
 )
-from xr_terramind.cube.dims import find_band_dims, find_role, is_quality
+from xr_terramind.cube.caller import Caller
+from xr_terramind.cube.dims import find_band_dims, find_role, guess_axes, is_quality
 from xr_terramind.cube.geometry import crs_of
 from xr_terramind.errors import BandError, explain
 from xr_terramind.model.modalities import Modality
@@ -40,23 +41,18 @@ def as_dataarray(obj: xr.DataArray | xr.Dataset, modality: Modality) -> xr.DataA
     """
     if isinstance(obj, xr.DataArray):
         return obj
-    images = [
-        name
-        for name, variable in obj.data_vars.items()
-        if {find_role(dim) for dim in variable.dims} >= {"y", "x"}
-    ]
+    images = _list_images(obj)
     if not images:
         raise BandError(
             explain(
                 f"a Dataset with variables {list(obj.data_vars)}",
                 "one variable per band, with dimensions y and x",
-                "Pass the DataArray that holds the pixels.",
+                _say_axes(obj),
             )
         )
-    stacks = [name for name in images if _count_bands(obj[name]) > 1]
-    layers = {name: _squeeze_band(obj[name]) for name in images if name not in stacks}
+    stacks, layers = _split_stacks(obj, images)
     bands = _pick_bands(layers, modality)
-    if stacks and not _holds_most(bands, [obj[name] for name in stacks], modality):
+    if stacks and not _outnumber(bands, [obj[name] for name in stacks], modality):
         array = obj[_choose_stack(obj, stacks, modality)]
     elif len(images) == 1 and find_band_dims(obj[images[0]]):
         array = obj[images[0]]
@@ -65,46 +61,130 @@ def as_dataarray(obj: xr.DataArray | xr.Dataset, modality: Modality) -> xr.DataA
     return _keep_crs(_keep_facts(array, obj), obj)
 
 
-def describe_source(obj: xr.DataArray | xr.Dataset) -> Source:
-    """Say what the caller calls the dimensions, and whether 0 was read as NaN."""
-    layers = [obj] if isinstance(obj, xr.DataArray) else list(obj.data_vars.values())
-    layers = [one for one in layers if {find_role(dim) for dim in one.dims} >= {"y", "x"}]
-    own = {find_role(dim): dim for one in layers for dim in one.dims}
-    stacks = [one for one in layers if isinstance(obj, xr.DataArray) or _count_bands(one) > 1]
-    band: Hashable | None = None
-    if stacks:
-        band = next(iter(find_band_dims(stacks[0])), "band")
-    return Source(
+def describe_caller(obj: xr.DataArray | xr.Dataset, modality: Modality) -> Caller:
+    """Find out how remedies have to write the caller's cube, so that they work on it as it is."""
+    names = _list_images(obj) if isinstance(obj, xr.Dataset) else []
+    images = [obj] if isinstance(obj, xr.DataArray) else [obj[name] for name in names]
+    roles = {find_role(dim): dim for one in images for dim in one.dims}
+    named, ready = _write_ready(obj, images, roles)
+    band, variables = _describe_bands(obj, names, modality)
+    is_dataset = isinstance(obj, xr.Dataset)
+    return Caller(
         band=band,
-        y=own.get("y", "y"),
-        x=own.get("x", "x"),
-        masks_zero=any(one.encoding.get("_FillValue") == 0 for one in layers),
+        y=str(roles.get("y", "y")),
+        x=str(roles.get("x", "x")),
+        named=named,
+        ready=ready,
+        keeps_transforms=is_dataset and any("transform" in one.attrs for one in images),
+        masks_zero=any(one.encoding.get("_FillValue") == 0 for one in images),
+        variables=variables,
     )
+
+
+def _write_ready(
+    obj: xr.DataArray | xr.Dataset, images: list[xr.DataArray], roles: dict[str | None, Hashable]
+) -> tuple[str, str]:
+    # What rioxarray needs: names of dimensions that it knows, and images of three dimensions.
+    y, x = roles.get("y", "y"), roles.get("x", "x")
+    named, y_ready, x_ready = "cube", str(y), str(x)
+    if not _knows_dims(obj, x, y):
+        named += f".rename({ {x: 'x', y: 'y'} })"
+        y_ready, x_ready = "y", "x"
+    ready, is_deep = named, len(images) == 1 and images[0].ndim > 3
+    if isinstance(obj, xr.Dataset):
+        ready += _set_grid_mapping(obj)
+        if is_deep:
+            ready += f".data_vars[{images[0].name!r}]"
+    if any(one.dims[-2:] != (y, x) for one in images):
+        ready += f".transpose(..., {y_ready!r}, {x_ready!r})"
+    if is_deep and "band" in roles:
+        ready += f".to_dataset({roles['band']!r})"
+    return named, ready
+
+
+def _knows_dims(obj: xr.DataArray | xr.Dataset, x: Hashable, y: Hashable) -> bool:
+    try:
+        return (obj.rio.x_dim, obj.rio.y_dim) == (x, y)
+    except MissingSpatialDimensionError:
+        return False
+
+
+def _set_grid_mapping(dataset: xr.Dataset) -> str:
+    # A file read without decode_coords="all" has its CRS among the data variables.
+    for name, variable in dataset.data_vars.items():
+        if "spatial_ref" in variable.attrs or "crs_wkt" in variable.attrs:
+            return f".set_coords({name!r}).rio.write_grid_mapping({name!r})"
+    return ""
+
+
+def _describe_bands(
+    obj: xr.DataArray | xr.Dataset, images: list[Hashable], modality: Modality
+) -> tuple[str | None, tuple[tuple[str, str], ...]]:
+    # The dimension of the variable that holds the bands; or else each band's name and variable.
+    if isinstance(obj, xr.DataArray):
+        return str(next(iter(find_band_dims(obj)), "band")), ()
+    stacks, layers = _split_stacks(obj, images)
+    bands = _pick_bands(layers, modality)
+    if stacks and not _outnumber(bands, [obj[name] for name in stacks], modality):
+        chosen = min(stacks, key=lambda name: _rank_stack(obj[name], modality))
+    elif len(images) == 1 and find_band_dims(obj[images[0]]):
+        chosen = images[0]
+    else:
+        pairs = zip(map(str, _name_bands(layers)), map(str, layers), strict=True)
+        return None, tuple((name, variable) for name, variable in pairs if name != variable)
+    return str(find_band_dims(obj[chosen])[0]), ()
+
+
+def _list_images(obj: xr.Dataset) -> list[Hashable]:
+    return [
+        name
+        for name, variable in obj.data_vars.items()
+        if {find_role(dim) for dim in variable.dims} >= {"y", "x"}
+    ]
+
+
+def _split_stacks(
+    obj: xr.Dataset, images: list[Hashable]
+) -> tuple[list[Hashable], dict[Hashable, xr.DataArray]]:
+    # -> those with several bands, and the others, without a dimension for them
+    stacks = [name for name in images if _count_bands(obj[name]) > 1]
+    return stacks, {name: _squeeze_band(obj[name]) for name in images if name not in stacks}
+
+
+def _say_axes(obj: xr.Dataset) -> str:
+    # The pixels are what has most values.
+    largest = max(obj.data_vars.values(), key=lambda one: one.size, default=None)
+    if largest is None:
+        return "Pass the DataArray that holds the pixels."
+    renames = guess_axes(largest)
+    if {*renames.values()} | {find_role(dim) for dim in largest.dims} >= {"y", "x"}:
+        return f"Rename its dimensions: cube.rename({renames})."
+    return "Pass the DataArray that holds the pixels."
 
 
 def _count_bands(array: xr.DataArray) -> int:
     return max((array.sizes[dim] for dim in find_band_dims(array)), default=0)
 
 
-def _holds_most(
-    bands: dict[Hashable, xr.DataArray], stacks: list[xr.DataArray], modality: Modality
-) -> bool:
-    # Whether variables of one band each hold more of the model's bands than any stack does.
-    here = {band_of(name) for name in bands} & {*modality.bands}
-    if len(here) == len(modality.bands):
-        return True
-    ranks = [_rank_stack(stack, modality) for stack in stacks]
-    labels = [_list_labels(stack) for stack in stacks]
-    there = max(len({band_of(label) for label in one} & {*modality.bands}) for one in labels)
-    return len(here) > there and min(ranks) not in (_EXACT, _WITH_SURPLUS, _UNNAMED)
-
-
-def _list_labels(stack: xr.DataArray) -> list[Any]:
-    dim = find_band_dims(stack)[0]
-    return list(stack.coords[dim].values) if dim in stack.coords else []
-
-
 # -- One variable with a dimension for its bands --------------------------------------------------
+
+
+def _outnumber(
+    layers: Iterable[Hashable], stacks: Iterable[xr.DataArray], modality: Modality
+) -> bool:
+    # Layers hold all of the model's bands, or more of them than any stack: a picture in colours
+    # beside ten bands is no reason to leave these.
+    n_bands = len({band_of(name) for name in layers} & {*modality.bands})
+    counts = [_count_known(stack, modality) for stack in stacks]
+    return n_bands == len(modality.bands) or n_bands > max(counts)
+
+
+def _count_known(stack: xr.DataArray, modality: Modality) -> int:
+    named = _name_lone_band_dim(stack)
+    names = None if named is None else band_names(named)
+    if names is None:
+        return _count_bands(stack)
+    return len({band_of(name) for name in names} & {*modality.bands})
 
 
 def _choose_stack(obj: xr.Dataset, stacks: list[Hashable], modality: Modality) -> Hashable:
@@ -125,7 +205,7 @@ def _choose_stack(obj: xr.Dataset, stacks: list[Hashable], modality: Modality) -
 
 
 def _rank_stack(array: xr.DataArray, modality: Modality) -> int:
-    named = array.rename({find_band_dims(array)[0]: "band"}) if _has_lone_band_dim(array) else None
+    named = _name_lone_band_dim(array)
     if named is None:
         return _OTHER
     names = band_names(named)
@@ -139,9 +219,11 @@ def _rank_stack(array: xr.DataArray, modality: Modality) -> int:
     return _EXACT if len(kept) == len(modality.bands) else _WITH_SURPLUS
 
 
-def _has_lone_band_dim(array: xr.DataArray) -> bool:
+def _name_lone_band_dim(array: xr.DataArray) -> xr.DataArray | None:
     found = find_band_dims(array)
-    return len(found) == 1 and (found[0] == "band" or "band" not in array.coords)
+    if len(found) != 1 or (found[0] != "band" and "band" in array.coords):
+        return None
+    return array.rename({found[0]: "band"})
 
 
 # -- One variable for each band -------------------------------------------------------------------

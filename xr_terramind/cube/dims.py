@@ -51,7 +51,6 @@ _QUALITY = frozenset(
     "sunazimuth sunzenith viewazimuth viewzenith edm flm hem wbm".split()
 )
 
-
 # Attributes that rioxarray gives one entry for each band.
 _PER_BAND = {"long_name", "description", "units", "scales", "offsets"}
 
@@ -179,20 +178,32 @@ def _explain_dims(array: xr.DataArray, modality: Modality | None) -> GridError:
     return _make_error(array, _find_missing(array, found, modality))
 
 
+def guess_axes(array: xr.DataArray) -> dict[str, str]:
+    """Guess which dimensions are meant for x and y, where none has their names: for remedies.
+
+    By the name, or as rows and columns are the last axes.
+    """
+    bands = find_band_dims(array)
+    free = [dim for dim in array.dims if not find_role(dim) and dim not in bands]
+    renames = {}
+    for axis in ("x", "y"):
+        meant = [dim for dim in free if str(dim).lower() in _GUESSES[axis]] or free[-1:]
+        if meant and not _find_dims(array, axis):
+            renames[str(meant[0])] = axis
+            free.remove(meant[0])
+    return renames
+
+
 def _find_missing(
     array: xr.DataArray, found: dict[str, list[Hashable]], modality: Modality | None
 ) -> str:
     free = [dim for dim in array.dims if not find_role(dim) and dim not in found["band"]]
     bands = list(modality.bands) if modality else []
-    renames = {}
-    # What is meant for y and x is a guess: by the name, or as rows and columns are the last axes.
+    renames = guess_axes(array)
     for axis in ("x", "y"):
-        meant = [dim for dim in free if str(dim).lower() in _GUESSES[axis]] or free[-1:]
-        if not found[axis] and meant:
-            renames[str(meant[0])] = axis
-            free.remove(meant[0])
-        elif not found[axis]:
+        if not found[axis] and axis not in renames.values():
             return f"Give it an axis {axis}: cube.expand_dims({axis!r}, -1)."
+    free = [dim for dim in free if str(dim) not in renames]
     name_bands = ""
     if not found["band"]:
         fitting = [dim for dim in free if array.sizes[dim] == len(bands) > 1]
@@ -272,15 +283,21 @@ def _check_alike(dim: str, centres: np.ndarray) -> None:
         raise GridError(explain(found, "images of one pixel size that run one way", remedy))
 
 
+def list_quality(array: xr.DataArray, modality: Modality) -> tuple[tuple[int, str], ...]:
+    """List quality layers among the bands, such as a scene classification: where, what."""
+    return tuple(
+        (number, name)
+        for number, name in enumerate(band_names(array) or [])
+        if band_of(name) not in modality.bands and is_quality(name)
+    )
+
+
 def drop_quality(array: xr.DataArray, modality: Modality) -> xr.DataArray:
-    """Leave out quality layers that stand among the bands: a scene classification, for example."""
+    """Leave out quality layers that stand among the bands."""
     names = band_names(array) or []
-    kept = [
-        number
-        for number, name in enumerate(names)
-        if band_of(name) in modality.bands or not is_quality(name)
-    ]
-    if len(kept) == len(names):
+    beside = dict(list_quality(array, modality))
+    kept = [number for number in range(len(names)) if number not in beside]
+    if not beside:
         return array
     picked = array.isel(band=kept)
     for key in _PER_BAND & array.attrs.keys():

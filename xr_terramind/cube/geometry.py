@@ -16,8 +16,9 @@ from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
+from xr_terramind.cube.caller import AS_USUAL, Caller
 from xr_terramind.cube.transforms import (
-    Caller,
+    find_place,
     find_shift,
     find_transforms,
     is_identity,
@@ -39,10 +40,6 @@ _NORTHWARD_UNITS = ("degrees_north", "degree_north", "degree_n", "degrees_n", "d
 
 # Where loaders note the CRS besides spatial_ref and attrs["crs"], which rioxarray reads.
 _CODES = ("epsg", "proj:epsg", "proj:code")
-
-# Names of coordinates of two dimensions, in lower case, as pairs (x, y).
-DEGREES_2D = (("lon", "lat"), ("longitude", "latitude"), ("nav_lon", "nav_lat"))
-_PLACES_2D = (*DEGREES_2D, ("xc", "yc"), ("x", "y"), ("easting", "northing"))
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ class PixelGrid:
         return self.dx * self.north < 0
 
 
-def pixel_grid(array: xr.DataArray, caller: Caller | None = None) -> PixelGrid:
+def pixel_grid(array: xr.DataArray, caller: Caller = AS_USUAL) -> PixelGrid:
     """Read the affine grid off the coordinates, or off the transform where there are none.
 
     Raises
@@ -92,7 +89,6 @@ def pixel_grid(array: xr.DataArray, caller: Caller | None = None) -> PixelGrid:
         For uneven spacing, a rotated transform, ground control points that have to be warped
         first, or a CRS that cannot be read.
     """
-    caller = caller or Caller()
     crs = find_crs(array)
     place = find_place(array, caller)
     numbered = number_pixels(array, caller)
@@ -112,12 +108,6 @@ def pixel_grid(array: xr.DataArray, caller: Caller | None = None) -> PixelGrid:
     return PixelGrid(x0, y0, dx, dy, crs, north, is_located)
 
 
-def find_place(array: xr.DataArray, caller: Caller) -> Affine | None:
-    """Find the first transform that says more than that pixels are pixels."""
-    found = find_transforms(array, caller).values()
-    return next((affine for affine in found if not is_identity(affine)), None)
-
-
 def read_centres(array: xr.DataArray, dim: str, caller: Caller) -> np.ndarray | None:
     """Read the coordinate along y or x; None where there is none, or one of two dimensions."""
     # Not coords.get: that counts the pixels where there is no coordinate.
@@ -135,13 +125,6 @@ def read_centres(array: xr.DataArray, dim: str, caller: Caller) -> np.ndarray | 
 def has_both_axes(array: xr.DataArray, caller: Caller) -> bool:
     """Say whether there is a coordinate along y and one along x."""
     return all(read_centres(array, dim, caller) is not None for dim in ("y", "x"))
-
-
-def find_places_2d(array: xr.DataArray) -> tuple[str, str] | None:
-    """Find the names of coordinates that give each pixel its own place: (x, y)."""
-    names = {str(n).lower(): str(n) for n, c in array.coords.items() if {*c.dims} == {"y", "x"}}
-    found = [pair for pair in _PLACES_2D if set(pair) <= set(names)]
-    return (names[found[0][0]], names[found[0][1]]) if found else None
 
 
 def number_pixels(array: xr.DataArray, caller: Caller) -> bool:

@@ -7,12 +7,10 @@ import xarray as xr
 from affine import Affine
 from rasterio.crs import CRS
 
+from xr_terramind.cube.caller import AS_USUAL, Caller
 from xr_terramind.cube.geometry import (
-    DEGREES_2D,
     PixelGrid,
     find_crs,
-    find_place,
-    find_places_2d,
     list_codes,
     number_pixels,
     pixel_size_m,
@@ -21,8 +19,10 @@ from xr_terramind.cube.geometry import (
 )
 from xr_terramind.cube.report import Issue, make_warning
 from xr_terramind.cube.transforms import (
+    DEGREES_2D,
     TOLERANCE_PX,
-    Caller,
+    find_place,
+    find_places_2d,
     find_shift,
     find_transforms,
     is_identity,
@@ -304,7 +304,7 @@ def _write_counts(array: xr.DataArray, affine: Affine, caller: Caller) -> Iterat
 def _point_issues(array: xr.DataArray, grid: PixelGrid) -> Iterator[Issue]:
     # The points count the rows and columns of the file, and so does the transform beside them.
     points = read_points(array)
-    stored = find_place(array, Caller())
+    stored = find_place(array, AS_USUAL)
     size = array.sizes
     if stored is None and any(p.row > size["y"] or p.col > size["x"] for p in points):
         return  # a selection was made since

@@ -1,7 +1,6 @@
 """What says where the pixels lie beside the coordinates: transforms and ground control points."""
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from pyproj.exceptions import ProjError
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
+from xr_terramind.cube.caller import AS_USUAL, Caller
 from xr_terramind.errors import GridError, explain
 
 TOLERANCE_PX = 0.1
@@ -22,36 +22,12 @@ _GEO_TRANSFORM = "GeoTransform"
 # Of attrs, with the order of their numbers where both orders would do.
 _ATTRS = ("transform", "proj:transform", _GEO_TRANSFORM)
 
-
-@dataclass(frozen=True)
-class Caller:
-    """How remedies write the caller's cube.
-
-    Attributes
-    ----------
-    x, y : str
-        Names of the dimensions there.
-    named : str
-        An expression for the cube with dimensions whose names rioxarray knows.
-    ready : str
-        The same, in the order and number that rioxarray can warp.
-    keeps_transforms : bool
-        A Dataset whose variables have a transform each in their attributes.
-    """
-
-    x: str = "x"
-    y: str = "y"
-    named: str = "cube"
-    ready: str = "cube"
-    keeps_transforms: bool = False
-
-    @property
-    def axes(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        """The dimensions, x first, as (the name here, the caller's name)."""
-        return ("x", self.x), ("y", self.y)
+# Names of coordinates of two dimensions, in lower case, as pairs (x, y).
+DEGREES_2D = (("lon", "lat"), ("longitude", "latitude"), ("nav_lon", "nav_lat"))
+_PLACES_2D = (*DEGREES_2D, ("xc", "yc"), ("x", "y"), ("easting", "northing"))
 
 
-def read_transform(array: xr.DataArray, caller: Caller | None = None) -> Affine | None:
+def read_transform(array: xr.DataArray, caller: Caller = AS_USUAL) -> Affine | None:
     """Read the GeoTransform that GDAL keeps beside the CRS; None where there is none.
 
     Raises
@@ -70,7 +46,7 @@ def read_transform(array: xr.DataArray, caller: Caller | None = None) -> Affine 
         expected = "six finite numbers, GDAL's order, with steps that are not 0"
         remedy = "Write the right one with cube.rio.write_transform(...)."
         raise GridError(explain(f"the GeoTransform {text!r}", expected, remedy))
-    return _check_straight(affine, array, f"GeoTransform={text!r}", caller or Caller())
+    return _check_straight(affine, array, f"GeoTransform={text!r}", caller)
 
 
 def find_transforms(array: xr.DataArray, caller: Caller) -> dict[str, Affine]:
@@ -90,6 +66,19 @@ def find_transforms(array: xr.DataArray, caller: Caller) -> dict[str, Affine]:
             told = f"{where}={affine.to_gdal()} in GDAL's order"
             found[where] = _check_straight(affine, array, told, caller)
     return found
+
+
+def find_place(array: xr.DataArray, caller: Caller) -> Affine | None:
+    """Find the first transform that says more than that pixels are pixels."""
+    found = find_transforms(array, caller).values()
+    return next((affine for affine in found if not is_identity(affine)), None)
+
+
+def find_places_2d(array: xr.DataArray) -> tuple[str, str] | None:
+    """Find the names of coordinates that give each pixel its own place: (x, y)."""
+    names = {str(n).lower(): str(n) for n, c in array.coords.items() if {*c.dims} == {"y", "x"}}
+    found = [pair for pair in _PLACES_2D if set(pair) <= set(names)]
+    return (names[found[0][0]], names[found[0][1]]) if found else None
 
 
 def is_identity(affine: Affine) -> bool:

@@ -213,7 +213,7 @@ def check_and_encode(
         For 0-1 reflectance or linear backscatter, where values are to be z-scored.
     """
     for source in request.inputs:
-        issues = lacking_issues([pixels], source.nodata, source.modality, source.words)
+        issues = lacking_issues([pixels], source.nodata, source.modality, source.caller)
         if not source.scaling.is_identity:  # who scales pixels by hand needs no unit checked
             issues += _judge_values(pixels, source, dates)
         _tell_issues(issues, cube_name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from xr_terramind.blocks.plan import Plan, plan_resize, plan_windows
-from xr_terramind.cube.bands import AS_USUAL, Source
+from xr_terramind.cube.caller import AS_USUAL, Caller
 from xr_terramind.cube.values.images import NOTHING_TOLD, Told
 from xr_terramind.inference.device import Runtime, resolve_runtime
 from xr_terramind.model.load import verify_weights
@@ -45,7 +45,7 @@ class Input:
     """One image that enters the encoder: what its bands are, and how to read its raw values.
 
     `clip` is the range that values are clipped to; `nodata` the values that stand for no data;
-    `told` what the cube's attrs say of its values, `words` what its owner calls the dimensions.
+    `told` what the cube's attrs say of its values, `caller` how remedies write that cube.
     """
 
     modality: Modality
@@ -53,7 +53,7 @@ class Input:
     clip: tuple[float, float] | None = None
     nodata: tuple[float, ...] = ()
     told: Told = NOTHING_TOLD
-    words: Source = AS_USUAL
+    caller: Caller = AS_USUAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ def make_request(cube: "Cube", options: "EmbedOptions") -> EncodeRequest:
                 clip=options.clip_range,
                 nodata=cube.nodata,
                 told=cube.told,
-                words=cube.source,
+                caller=cube.caller,
             ),
         ),
         window_px=options.window_size,

@@ -8,6 +8,7 @@ import xarray as xr
 from rioxarray.exceptions import MissingSpatialDimensionError
 
 from xr_terramind.cli.mend.bands import choose_bands
+from xr_terramind.cli.mend.warp import read_crs
 from xr_terramind.cube.bands import drop_nodata, nodata_values
 from xr_terramind.cube.datasets import as_dataarray
 from xr_terramind.cube.report import Fix
@@ -94,7 +95,8 @@ def show_number(value: float) -> str:
     return short if float(short) == float(value) else repr(float(value))
 
 
-def _write_crs(cube: Any, crs: str, modality: Modality) -> xr.DataArray:
+def _write_crs(cube: Any, text: str, modality: Modality) -> xr.DataArray:
+    crs = read_crs(text, "--crs")
     if isinstance(cube, xr.Dataset):
         # Before the bands are stacked: a CRS that cannot be read would be in the way.
         try:

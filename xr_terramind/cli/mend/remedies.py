@@ -25,9 +25,9 @@ from xr_terramind.errors import TerraMindError, TerraMindWarning, split_remedy
 from xr_terramind.model.modalities import MODALITIES, Modality
 from xr_terramind.options import OPTIONS
 
-_KEYWORD = re.compile(r"\b([a-z_]+)=(?:'([^']*)'|\"([^\"]*)\"|(-?\w+(?:\.\w+)?))")
+_KEYWORD = re.compile(r"(?<!--image )\b([a-z_]+)=(?:'([^']*)'|\"([^\"]*)\"|(-?\w+(?:\.\w+)?))")
 _SWITCHES = ("overwrite", "resume", "output", "dtype", "sample")
-_PYTHON = re.compile(r"\b(cube|embedding|dataset|xarray|xr|numpy|np)\b[.\[]|compute_chunk_sizes")
+_PYTHON = re.compile(r"\b(cube|ds|embedding|dataset|xarray|xr|numpy|np)\b[.\[]|compute_chunk_sizes")
 _WARP = re.compile(r"\.rio\.reproject\((?!\.\.\.)(?:'(EPSG:[\w.]+)')?")
 _WRITE_CRS = re.compile(r"cube(?:\.rename\([^)]*\))?\.rio\.write_crs\('?(EPSG:[\d.]+|\.\.\.)'?\)")
 
@@ -38,6 +38,8 @@ _WORDS = {
     "desert or cloud.",
     "bytes": "Open the product itself rather than a picture of it. If 255 stands for a reflectance "
     "of 1, pass {flags}.",
+    "longitudes": "Pass {flags}, which resamples to pixels of 10 m. Until then labels stay as they "
+    "are.",
     "pixel-size": "Pass {flags}, which resamples to pixels of 10 m.",
     "band-order-assumed": "If this order is right, say so with {flags}; if not, name the bands in "
     "the order of the file.",
@@ -112,7 +114,7 @@ class Source:
         flags = self.mends.adding(issue.fix, self.base) if issue.fix else ""
         if issue.code == "band-order-assumed":
             flags = f"--bands {','.join(self.modality.bands)}"
-        elif _WARP.search(remedy):
+        elif _WARP.search(remedy) or issue.code == "longitudes":
             flags = self._warp_flags(remedy)
         elif issue.code == "linear-power" and "numpy.log10" in remedy and "isin(" not in remedy:
             flags = "--decibels"
@@ -126,9 +128,10 @@ class Source:
                 return words
         if "rio.write_transform(Affine(10" in remedy and self.kind == "GeoTIFF":
             return self._word_edit_info(remedy)
-        remedy = _WRITE_CRS.sub(_write_crs_flag, remedy)
-        remedy = remedy.replace("with --crs", "by passing --crs")
-        return self._say_python(remedy) if _PYTHON.search(remedy) else write_flags_of(remedy)
+        flagged = _WRITE_CRS.sub(_write_crs_flag, remedy).replace("with --crs", "by passing --crs")
+        if _PYTHON.search(flagged) or (issue.code in ("dims", "dtype") and "--crs" not in flagged):
+            return self._say_python(remedy)
+        return write_flags_of(flagged)
 
     # --- values ---
 
@@ -176,7 +179,12 @@ class Source:
             fitting.append(
                 "--bands with their names in the order of the file, and --missing-bands mean"
             )
-        return f"Pass {'; or '.join(fitting)}." if fitting else ""
+        if not fitting:
+            return (
+                "Pass --bands with their names in the order of the file, and --modality with the "
+                f"one that has them: {self.modality.name} needs all of its bands."
+            )
+        return f"Pass {'; or '.join(fitting)}."
 
     def _word_missing(self, own: list[str]) -> str:
         words = "If they are there under other names, pass --bands with the right ones in the "
@@ -221,7 +229,10 @@ class Source:
         }[self.kind]
         if self.base.scale != 1:
             opened = f"{show_number(self.base.scale)} * {opened}"
-        return f"It takes Python, with cube = {opened}: {remedy}"
+        remedy = re.sub(r"\bds\[", "cube[", remedy)
+        # Encodings of the file may be of integers that hold no NaN.
+        kept = "Write it with drop_encoding().to_netcdf('new.nc')."
+        return f"It takes Python, with cube = {opened}: {remedy} {kept}"
 
 
 def write_flags_of(remedy: str) -> str:
@@ -230,7 +241,7 @@ def write_flags_of(remedy: str) -> str:
 
 
 def _write_crs_flag(match: re.Match[str]) -> str:
-    return f"--crs {match[1] if match[1] != '...' else 'EPSG:...'}"
+    return f"--crs {match[1]}" if match[1] != "..." else "--crs EPSG:..."
 
 
 def _choose_metric_crs(path: Path, wanted: str | None, crs: str | None) -> str | None:

@@ -22,13 +22,13 @@ def open_warped(
 ) -> xr.DataArray:
     """Open a GeoTIFF warped to a CRS, the whole of it; `crs` is said to be its own.
 
-    Each pixel takes the nearest value; an image that only ground control points place is warped at
-    once, in memory. Raises GridError where a CRS is missing or cannot be read.
+    Each pixel takes the nearest value. What only ground control points place, or longitudes beyond
+    180, is warped at once, in memory. Raises GridError where a CRS is missing or cannot be read.
     """
-    wanted = _read_crs(target, "--warp")
+    wanted = read_crs(target, "--warp")
     with rasterio.open(path) as raster:
         points, points_crs = raster.gcps
-        own = _read_crs(crs, "--crs") if crs else raster.crs or points_crs
+        own = read_crs(crs, "--crs") if crs else raster.crs or points_crs
         if own is None:
             raise GridError(
                 explain(
@@ -38,8 +38,10 @@ def open_warped(
                 )
             )
         nodata, dtype = _choose_nodata(raster, modality)
-        if points and raster.transform.is_identity:
-            return _warp_by_points(path, own, wanted, nodata, chunk_px)
+        by_points = bool(points) and raster.transform.is_identity
+        # A virtual image loses what lies beyond 180 degrees.
+        if by_points or (own.is_geographic and raster.bounds.right > 180):
+            return _warp_in_memory(path, own, wanted, nodata, chunk_px)
         found = calculate_default_transform(
             own, wanted, raster.width, raster.height, *raster.bounds, resolution=PIXEL_SIZE_M
         )
@@ -58,12 +60,13 @@ def open_warped(
             return opened
 
 
-def _warp_by_points(
+def _warp_in_memory(
     path: Path, own: CRS, wanted: CRS, nodata: float, chunk_px: int
 ) -> xr.DataArray:
     opened: Any = rioxarray.open_rasterio(path)
     with opened as image:
-        placed = image.rio.write_gcps(image.rio.get_gcps(), own)
+        points = image.rio.get_gcps()
+        placed = image.rio.write_gcps(points, own) if points else image.rio.write_crs(own)
         if np.isnan(nodata):
             placed = placed.astype("float32")
         warped: xr.DataArray = placed.rio.reproject(wanted, resolution=PIXEL_SIZE_M, nodata=nodata)
@@ -79,7 +82,8 @@ def _choose_nodata(raster: Any, modality: Modality) -> tuple[float, str | None]:
     return np.nan, "float32" if np.dtype(raster.dtypes[0]).kind != "f" else None
 
 
-def _read_crs(text: str, flag: str) -> CRS:
+def read_crs(text: str, flag: str) -> CRS:
+    """Read the CRS of a flag; raise SourceError where it is none."""
     try:
         return CRS.from_user_input(text)
     except CRSError as error:

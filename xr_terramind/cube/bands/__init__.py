@@ -15,9 +15,9 @@ from xr_terramind.cube.bands.nodata import (
     nodata_values,
     share_nodata,
 )
-from xr_terramind.cube.bands.remedies import AS_USUAL, Source, subset_issues
+from xr_terramind.cube.bands.remedies import subset_issues
 
 # fmt: off
-__all__ = ["AS_USUAL", "Source", "arrange_bands", "band_names", "band_of", "belonging",
+__all__ = ["arrange_bands", "band_names", "band_of", "belonging",
            "drop_nodata", "invalid_pixels", "lacking_issues", "match_bands", "nodata_values",
            "share_nodata", "subset_issues"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xr_terramind.cube.bands.nodata import counting_values
-from xr_terramind.cube.bands.remedies import Source
+from xr_terramind.cube.caller import Caller
 from xr_terramind.cube.report import Issue, make_warning
 from xr_terramind.model.modalities import Modality
 
@@ -17,7 +17,7 @@ _MAX_SAMPLE_VALUES = 1_000_000
 
 
 def lacking_issues(
-    images: Sequence[np.ndarray], nodata: Sequence[float], modality: Modality, source: Source
+    images: Sequence[np.ndarray], nodata: Sequence[float], modality: Modality, caller: Caller
 ) -> list[Issue]:
     """Tell of bands that lack values where other bands have them.
 
@@ -42,7 +42,7 @@ def lacking_issues(
         for band, n in zip(modality.bands, n_lacking, strict=True)
         if n > LACKING_SHARE * n_seen
     }
-    return [_make_issue(shares, images, counting, modality, source)] if shares else []
+    return [_make_issue(shares, images, counting, modality, caller)] if shares else []
 
 
 def _find_lacking(values: np.ndarray, nodata: Sequence[float]) -> np.ndarray:
@@ -67,7 +67,7 @@ def _make_issue(
     images: Sequence[np.ndarray],
     nodata: Sequence[float],
     modality: Modality,
-    source: Source,
+    caller: Caller,
 ) -> Issue:
     listed = ", ".join(f"{band} in {share:.1%}" for band, share in shares.items())
     spacings = _find_spacings(shares, images, nodata, modality)
@@ -79,23 +79,23 @@ def _make_issue(
         remedies.append(
             f"Values stand in every {' or '.join(map(_ordinal, spacings))} row and column only, "
             "as where coarser bands were merged with finer ones. Fill the gaps: "
-            f"for n in [{windows}]: cube = cube.fillna(cube.rolling({{{source.y!r}: n, "
-            f"{source.x!r}: n}}, center=True, min_periods=1).mean())."
+            f"for n in [{windows}]: cube = cube.fillna(cube.rolling({{{caller.y!r}: n, "
+            f"{caller.x!r}: n}}, center=True, min_periods=1).mean())."
         )
-    if source.masks_zero and modality.is_sentinel2:
+    if caller.masks_zero and modality.is_sentinel2:
         remedies.append(
             "Where dark pixels are meant, whose 0 was masked as the file was opened, bring them "
             "back with cube.fillna(0); 0 in all bands still counts as missing."
         )
     if 2 * len(shares) <= len(modality.bands):
         remedies.append(
-            f"To go on without: {source.arrange_call(modality)}.drop_sel(band={list(shares)}), "
+            f"To go on without: {caller.arrange_call(modality)}.drop_sel(band={list(shares)}), "
             "with missing_bands='mean'."
         )
     elif not spacings:
         remedies.append(
             "Look at how bands were masked. Where these pixels are meant to be missing, say so of "
-            f"all bands: cube = {source.arrange_call(modality)}; "
+            f"all bands: cube = {caller.arrange_call(modality)}; "
             + "".join(f"cube = cube.where(cube != {value:g}); " for value in nodata)
             + "cube = cube.where(cube.notnull().all('band'))."
         )

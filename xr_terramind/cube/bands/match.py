@@ -9,13 +9,8 @@ from xr_terramind.cube.bands.names import (
     plain_name,
     read_bands,
 )
-from xr_terramind.cube.bands.remedies import (
-    AS_USUAL,
-    Source,
-    explain_missing,
-    explain_unnamed,
-    guess_bands,
-)
+from xr_terramind.cube.bands.remedies import explain_missing, explain_unnamed, guess_bands
+from xr_terramind.cube.caller import AS_USUAL, Caller
 from xr_terramind.errors import BandError, explain
 from xr_terramind.model.modalities import Modality, band_labels
 
@@ -32,7 +27,7 @@ def match_bands(
     *,
     pick: bool = False,
     missing_bands: str = "error",
-    source: Source = AS_USUAL,
+    caller: Caller = AS_USUAL,
 ) -> dict[str, int]:
     """Find where the model's bands stand among the names of a cube's bands, in the model's order.
 
@@ -52,7 +47,7 @@ def match_bands(
     # Bands that stand there under another name are not missing: half of them is no accident.
     misnamed = len(guess) > 1 and 2 * len(guess) >= len(missing)
     if missing and (missing_bands == "error" or misnamed or len(missing) == len(modality.bands)):
-        raise explain_missing(names, missing, guess, modality, source)
+        raise explain_missing(names, missing, guess, modality, caller)
     listed = f"[{', '.join(str(name) for name in names)}]"
     needs = f"{modality.name} needs {', '.join(modality.bands)}"
     doubled = [band for band in modality.bands if len(found.get(band, ())) > 1]
@@ -61,7 +56,7 @@ def match_bands(
             f"{band} as {' and '.join(str(names[i]) for i in found[band])}" for band in doubled
         )
         spare = [i for band in doubled for i in _sort_by_resolution(names, found[band])[1:]]
-        drop = f"Drop one of them, for example with {source.drop_call(names, spare)}."
+        drop = f"Drop one of them, for example with {caller.drop_call(names, spare)}."
         raise BandError(explain(f"{which}, in {listed}", f"each band once ({needs})", drop))
     surplus = [band for band in found if band not in modality.bands]
     if surplus and not pick:
@@ -69,7 +64,7 @@ def match_bands(
             explain(
                 f"surplus bands {', '.join(str(names[found[b][0]]) for b in surplus)} in {listed}",
                 needs,
-                f"Pick the model's bands with {source.arrange_call(modality, lacks=bool(missing))}"
+                f"Pick the model's bands with {caller.arrange_call(modality, lacks=bool(missing))}"
                 + (
                     "; B10 belongs to L1C: is this cube of modality 'S2L1C'?"
                     if "B10" in surplus and modality.name == "S2L2A"
@@ -95,7 +90,7 @@ def arrange_bands(
     *,
     pick: bool = False,
     missing_bands: str = "error",
-    source: Source = AS_USUAL,
+    caller: Caller = AS_USUAL,
     lone: bool = True,
 ) -> "tuple[xr.DataArray, dict[str, Hashable], bool]":
     """Bring bands into the model's order and names.
@@ -121,7 +116,7 @@ def arrange_bands(
     if names is None:
         n_bands = array.sizes["band"]
         if n_bands != len(modality.bands):
-            raise explain_unnamed(n_bands, modality, source)
+            raise explain_unnamed(n_bands, modality, caller)
         places, names = {band: i for i, band in enumerate(modality.bands)}, list(modality.bands)
         assumed = n_bands > 1  # a single band has only one order
     else:
@@ -130,7 +125,7 @@ def arrange_bands(
             places = {modality.bands[0]: 0}
         else:
             places = match_bands(
-                names, modality, pick=pick, missing_bands=missing_bands, source=source
+                names, modality, pick=pick, missing_bands=missing_bands, caller=caller
             )
         # What an earlier arrange() had to assume stays an assumption.
         assumed = array.attrs.get("band_order") == "assumed"

@@ -2,49 +2,16 @@
 
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from xr_terramind.cube.bands.names import DEA_BANDS, band_of, plain_name, read_bands
+from xr_terramind.cube.caller import Caller
 from xr_terramind.cube.report import Issue, make_warning
 from xr_terramind.errors import BandError, explain
 from xr_terramind.model.modalities import MODALITIES, Modality
 
 _FEW_BANDS = 3  # of a modality with at least twice as many
-
-
-class Source(NamedTuple):
-    """How a cube's owner writes it, for remedies that work on it as it is."""
-
-    band: Hashable | None = "band"  # dimension of the bands; None where each is a variable
-    y: Hashable = "y"
-    x: Hashable = "x"
-    masks_zero: bool = False  # was read with 0 as NaN
-
-    def rename_call(self, names: Sequence[object], bands: Mapping[int, str]) -> str:
-        """Write the call that gives bands, by their positions, the model's names."""
-        if self.band is None:
-            return f"cube.rename({ {str(names[i]): band for i, band in bands.items()} })"
-        renamed = [bands.get(i, str(name)) for i, name in enumerate(names)]
-        return f"cube.assign_coords({self.band}={renamed})"
-
-    def drop_call(self, names: Sequence[object], surplus: Sequence[int]) -> str:
-        """Write the call that leaves out the bands at some positions."""
-        if self.band is None:
-            return f"cube.drop_vars({[str(names[i]) for i in surplus]})"
-        kept = [i for i in range(len(names)) if i not in surplus]
-        # Names first: those in attributes would not follow.
-        labels = [str(names[i]) for i in kept]
-        return f"cube.isel({self.band}={kept}).assign_coords({self.band}={labels})"
-
-    def arrange_call(self, modality: Modality, *, lacks: bool = False) -> str:
-        """Write the call that picks the model's bands, of a cube that may lack some."""
-        also = ", missing_bands='mean'" if lacks or modality.full else ""
-        return f"cube.terramind.arrange({modality.name!r}{also})"
-
-
-AS_USUAL = Source()
 
 
 def guess_bands(
@@ -106,7 +73,7 @@ def explain_missing(
     missing: Sequence[str],
     guess: Mapping[int, str],
     modality: Modality,
-    source: Source,
+    caller: Caller,
 ) -> BandError:
     """Say which bands are missing, and the call that names them, or goes on without them."""
     rest = [band for band in missing if band not in guess.values()]
@@ -116,23 +83,23 @@ def explain_missing(
     if guess:
         sure = all(band_of(_cut_affixes(str(names[i]))) for i in guess)
         start = "Name the bands with" if sure else "If they are these, in this order, name them:"
-        remedy = f"{start} {source.rename_call(names, guess)}"
+        remedy = f"{start} {caller.rename_call(names, guess)}"
         remedy += f", and pass {mean}." if rest else "."
     elif others and len(missing) == len(modality.bands):
         first = min(_read_numbers(names))
         bands = {i: others[0].bands[n - first] for i, n in enumerate(_read_numbers(names))}
         remedy = (
-            f"If they are these, in this order, name them: {source.rename_call(names, bands)}, "
+            f"If they are these, in this order, name them: {caller.rename_call(names, bands)}, "
             f"and choose {' or '.join(f'modality={m.name!r}' for m in others)}."
         )
     elif len(missing) < len(modality.bands):
         surplus = set(read_bands(names)) - set(modality.bands)
-        pick = f" after {source.arrange_call(modality, lacks=True)}" if surplus else ""
+        pick = f" after {caller.arrange_call(modality, lacks=True)}" if surplus else ""
         remedy = f"Pass {mean}{pick}; load them; or choose the modality that fits{fits}."
     elif fits:
         remedy = f"Load the missing ones, or choose the modality that fits{fits}."
     else:
-        call = "rename({...})" if source.band is None else f"assign_coords({source.band}=[...])"
+        call = "rename({...})" if caller.band is None else f"assign_coords({caller.band}=[...])"
         remedy = (
             f"Name the bands with cube.{call}, load the missing ones, "
             "or choose the modality that fits them."
@@ -146,9 +113,9 @@ def explain_missing(
     )
 
 
-def explain_unnamed(n_bands: int, modality: Modality, source: Source) -> BandError:
+def explain_unnamed(n_bands: int, modality: Modality, caller: Caller) -> BandError:
     """Say that bands have no names and another number than the model's."""
-    call = f"cube.assign_coords({source.band or 'band'}="
+    call = f"cube.assign_coords({caller.band or 'band'}="
     others = _modalities_of_count(n_bands, modality)
     bands = list(_bands_of_count(n_bands, modality))
     remedy = f"Name them with {call}[...]), or choose another modality."
