@@ -163,6 +163,24 @@ def test_a_dimension_whose_labels_are_bands_holds_bands(dim):
     assert_same_embedding(embed(wavelengths), embed(scene()))
 
 
+@pytest.mark.parametrize("names", [["R", "G", "B"], ["red", "green", "blue"], ["B", "G", "R"]])
+def test_a_picture_in_colours_is_rgb(names):
+    picture = scene().sel(band=["B4", "B3", "B2"]) // 16
+    order = [{"r": 0, "g": 1, "b": 2}[name[0].lower()] for name in names]
+    turned = picture.isel(band=order).assign_coords(band=names).rename(band="bands")
+    np.testing.assert_allclose(
+        embed(turned, modality="RGB"), embed(picture, modality="RGB"), atol=1e-5
+    )
+
+
+def test_a_band_without_dates_holds_for_all_of_them():
+    cube = images({"time": 2}, 32)
+    dataset = cube.to_dataset("band")
+    dataset["B9"] = dataset["B9"].isel(time=0, drop=True)
+    cube.loc[{"band": "B9"}] = cube.sel(band="B9").isel(time=0)
+    assert_same_embedding(embed(dataset), embed(cube))
+
+
 def test_radar_beside_its_angle_and_a_height_beside_its_masks():
     dataset = radar().to_dataset("band").assign(angle=radar().isel(band=0, drop=True) + 50)
     assert_same_embedding(embed(dataset, modality="S1GRD"), embed(radar(), modality="S1GRD"))
@@ -307,7 +325,7 @@ def test_a_date_may_be_labelled_beside_its_dimension():
 def calls(message: str) -> list[str]:
     """The Python in a message, as far as brackets balance."""
     found = []
-    for match in re.finditer(r"cube\.(?=\w+\()", message):
+    for match in re.finditer(r"cube(?:\.data_vars\['\w+'\])?\.(?=\w+\()", message):
         depth, end = 0, match.end()
         while end < len(message):
             depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(message[end], 0)
@@ -354,6 +372,33 @@ def test_what_a_message_says_of_dimensions_helps(make):
         np.testing.assert_allclose(last, expected, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:found an extent of:xr_terramind.TerraMindWarning")
+@pytest.mark.parametrize("sizes", [{"sample": 2}, {"sample": 2, "time": 2}], ids=str)
+@pytest.mark.parametrize("kind", ["array", "variable", "variable beside a mask", "variables"])
+def test_images_in_front_are_resampled_as_a_message_says(sizes, kind):
+    array = images(sizes, 32)
+    array = array.assign_coords(
+        x=500_000 + 20.0 * np.arange(32), y=5_000_000 - 20.0 * np.arange(32)
+    )
+    cube = {
+        "array": lambda: array,
+        "variable": lambda: array.to_dataset(name="bands"),
+        "variable beside a mask": lambda: array.to_dataset(name="bands").assign(
+            cloud_mask=array.isel(band=0, drop=True).astype("uint8")
+        ),
+        "variables": lambda: array.to_dataset("band"),
+    }[kind]()
+    (issue,) = [one for one in cube.terramind.check().issues if one.code == "pixel-size"]
+    (call,) = calls(issue.message)
+    fine = eval(call, {"cube": cube})
+    assert "pixel-size" not in {one.code for one in fine.terramind.check().issues}
+    found = embed(fine)
+    assert found.shape == (np.prod([*sizes.values()]), 192, 4, 4)
+    # Pixels of 20 m become four of 10 m.
+    last = array.isel(dict.fromkeys(sizes, -1)).values.repeat(2, 1).repeat(2, 2)
+    np.testing.assert_allclose(found[-1], xtm.embed_array(last, "grid", **QUICK), atol=1e-5)
+
+
 # Images that lie apart ---------------------------------------------------------------------------
 
 
@@ -371,6 +416,40 @@ def apart(epsg: tuple[int, int] = (32632, 32633)) -> xr.DataArray:
             np.arange(4).reshape(2, 2).astype("datetime64[D]").astype("M8[ns]"),
         ),
         sample=["ssl4eos12_0000001", "ssl4eos12_0000002"],
+    )
+
+
+def training(cube: xr.DataArray) -> xr.Dataset:
+    """What SSL4EO-S12 and TerraMesh keep: bands beside a mask, all else as plain variables."""
+    dataset = cube.to_dataset(name="bands").reset_coords(["crs", "center_lat"])
+    return dataset.assign(
+        cloud_mask=cube.isel(band=0, drop=True).astype("uint8"),
+        file_id=cube.center_lat.astype(str).drop_vars(["crs", "center_lat"]),
+    )
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_training_samples_out_of_a_store(tmp_path, zarr_format):
+    dataset = training(apart()).assign_coords(sample=np.array(["a", "b"], object))
+    dataset["file_id"] = dataset.file_id.astype(object)
+    dataset.to_zarr(tmp_path / "s.zarr", zarr_format=zarr_format, consolidated=False)
+    with xr.open_zarr(tmp_path / "s.zarr", consolidated=False) as opened:
+        found = embed(opened)
+        assert found.chunks is not None
+        for name in ("center_lat", "crs", "file_id"):
+            np.testing.assert_array_equal(found[name].values, dataset[name].values)
+        np.testing.assert_array_equal(found.x, embed(apart()).x)
+        expected = xtm.embed_array(apart().values, "grid", **QUICK)
+        np.testing.assert_allclose(found.compute(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("code", [32632, "EPSG:32632", "32632"])
+def test_one_training_sample_knows_its_crs(code):
+    one = training(apart()).isel(sample=0, time=0).assign(crs=code)
+    found = embed(one)
+    assert found.rio.crs.to_epsg() == 32632
+    np.testing.assert_allclose(
+        found, xtm.embed_array(apart().values[0, 0], "grid", **QUICK), atol=1e-5
     )
 
 

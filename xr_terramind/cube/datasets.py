@@ -66,8 +66,10 @@ def describe_caller(obj: xr.DataArray | xr.Dataset, modality: Modality) -> Calle
     names = _list_images(obj) if isinstance(obj, xr.Dataset) else []
     images = [obj] if isinstance(obj, xr.DataArray) else [obj[name] for name in names]
     roles = {find_role(dim): dim for one in images for dim in one.dims}
-    named, ready = _write_ready(obj, images, roles)
     band, variables = _describe_bands(obj, names, modality)
+    if band is not None:  # masks beside the bands stay behind
+        images = [one for one in images if band in map(str, one.dims)] or images
+    named, ready = _write_ready(obj, images, roles)
     is_dataset = isinstance(obj, xr.Dataset)
     return Caller(
         band=band,
@@ -90,16 +92,27 @@ def _write_ready(
     if not _knows_dims(obj, x, y):
         named += f".rename({ {x: 'x', y: 'y'} })"
         y_ready, x_ready = "y", "x"
+    in_front = _list_in_front(images)
     ready, is_deep = named, len(images) == 1 and images[0].ndim > 3
     if isinstance(obj, xr.Dataset):
         ready += _set_grid_mapping(obj)
         if is_deep:
             ready += f".data_vars[{images[0].name!r}]"
-    if any(one.dims[-2:] != (y, x) for one in images):
+    if len(in_front) > 1:
+        ready += f".stack({'_'.join(map(str, in_front))}={in_front})"
+    if any(one.dims[-2:] != (y, x) for one in images) or len(in_front) > 1:
         ready += f".transpose(..., {y_ready!r}, {x_ready!r})"
     if is_deep and "band" in roles:
         ready += f".to_dataset({roles['band']!r})"
     return named, ready
+
+
+def _list_in_front(images: list[xr.DataArray]) -> list[Hashable]:
+    found: dict[Hashable, None] = {}
+    for one in images:
+        bands = find_band_dims(one)
+        found |= {d: None for d in one.dims if d not in bands and find_role(d) not in ("y", "x")}
+    return list(found)
 
 
 def _knows_dims(obj: xr.DataArray | xr.Dataset, x: Hashable, y: Hashable) -> bool:

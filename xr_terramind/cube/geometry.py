@@ -39,7 +39,7 @@ _NORTHWARD = ("lat", "latitude", "northing", "projection_y_coordinate")
 _NORTHWARD_UNITS = ("degrees_north", "degree_north", "degree_n", "degrees_n", "degreen", "degreesn")
 
 # Where loaders note the CRS besides spatial_ref and attrs["crs"], which rioxarray reads.
-_CODES = ("epsg", "proj:epsg", "proj:code")
+_CODES = ("epsg", "proj:epsg", "proj:code", "crs")
 
 
 @dataclass(frozen=True)
@@ -275,7 +275,7 @@ def list_codes(array: xr.DataArray) -> list[str]:
 
 def list_image_codes(array: xr.DataArray) -> list[str]:
     """List the different EPSG codes of images that have each their own: the first image's first."""
-    for name in ("crs", *_CODES):
+    for name in _CODES:
         coord = array.coords.get(name)
         if coord is not None and coord.dims and set(coord.dims) <= set(array.dims[:-3]):
             codes = [_read_code(value) for value in coord.values.ravel().tolist()]
