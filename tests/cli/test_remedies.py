@@ -217,11 +217,15 @@ NAMES = {
     ),
     "unusual names": (
         lambda f: netcdf(f, SCENE, ODD),
-        "bands", "in the order of the file", f"--bands {','.join(BANDS)}", SCENE,
+        "bands", f"--bands {NUMBERED}", f"--bands {','.join(BANDS)}", SCENE,
     ),
     "unusual names as pairs": (
         lambda f: netcdf(f, SCENE, ODD),
         "bands", "--bands", f"--bands {PAIRS}", SCENE,
+    ),
+    "names of another style": (
+        lambda f: netcdf(f, SCENE, [f"{band}_median" for band in BANDS]),
+        "bands", f"--bands {NUMBERED}", "", SCENE,
     ),
     "of radar": (
         lambda f: tif(f, DECIBELS, ["VV", "VH"]), "bands", "--modality S1GRD", "", DECIBELS
@@ -239,6 +243,43 @@ def test_flags_for_bands(name, tmp_path):
     result = run("check", path, *SIZE, *flags)
     assert result.exit_code == 0 and "ready to embed" in result.stdout, result.output
     assert_embeds_as(path, flags, right, flags[1] if "--modality" in flags else "")
+
+
+def without_b9(folder):
+    values = SCENE.astype("float32")
+    values[9] = np.nan
+    return netcdf(folder, values)
+
+
+FEWER = [name for name in BANDS if name != "B9"]
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "printed"),
+    [
+        (lambda f: netcdf(f, SCENE[:4], BANDS[:4]), "bands", "--missing-bands mean"),
+        (
+            lambda f: netcdf(f, SCENE[:5], [*BANDS[:4], "NDVI"]),
+            "bands",
+            "--bands B1,B2,B3,B4 --missing-bands mean",
+        ),
+        (
+            lambda f: netcdf(f, SCENE[7:], [f"{name}_mean" for name in BANDS[7:]]),
+            "bands",
+            "--bands 1=B8,2=B8A,3=B9,4=B11,5=B12 --missing-bands mean",
+        ),
+        (without_b9, "band-missing", f"--bands {','.join(FEWER)} --missing-bands mean"),
+    ],
+)
+def test_files_that_lack_bands(make, code, printed, tmp_path):
+    path = make(tmp_path)
+    message = read_message(run("check", path, *SIZE).stdout, code)
+    assert printed in message and "cube" not in message
+    flags = shlex.split(printed)
+    result = run("check", path, *SIZE, *flags)
+    assert result.exit_code == 0 and "ready to embed" in result.stdout, result.output
+    done = run("embed", path, tmp_path / "out.zarr", *QUICK, *flags)
+    assert done.exit_code == 0 and "warning" not in done.output, done.output
 
 
 @pytest.mark.parametrize("bands", ["B1,B2", "red=B4,absent=B3", "13=B1", "0=B1"])
