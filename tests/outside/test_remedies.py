@@ -16,7 +16,7 @@ from rasterio.rio.main import main_group
 from typer.testing import CliRunner
 
 import xr_terramind as xtm
-from tests.cli.test_remedies import (
+from tests.support.files import (
     BANDS,
     DECIBELS,
     PLACE,

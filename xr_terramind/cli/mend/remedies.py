@@ -13,16 +13,17 @@ import rasterio
 import xarray as xr
 from rasterio.crs import CRS
 
-from xr_terramind.cli.mend.bands import list_pairs
+from xr_terramind.cli.mend.bands import choose_flags, say_bands
 from xr_terramind.cli.mend.mends import Line, Mends, show_number
-from xr_terramind.cube.bands import band_names, band_of
+from xr_terramind.cube.bands import band_names
+from xr_terramind.cube.bands.names import read_bands
 from xr_terramind.cube.datasets import as_dataarray
 from xr_terramind.cube.dims import name_band_dim
 from xr_terramind.cube.report import InputReport, Issue
 from xr_terramind.cube.transforms import name_utm
 from xr_terramind.cube.values.images import read_told
 from xr_terramind.errors import TerraMindError, TerraMindWarning, split_remedy
-from xr_terramind.model.modalities import MODALITIES, Modality
+from xr_terramind.model.modalities import Modality
 from xr_terramind.options import OPTIONS
 
 _KEYWORD = re.compile(r"(?<!--image )\b([a-z_]+)=(?:'([^']*)'|\"([^\"]*)\"|(-?\w+(?:\.\w+)?))")
@@ -123,9 +124,9 @@ class Source:
         if issue.code == "offset-in-attrs":
             return self._word_told_offset()
         if issue.code == "bands":
-            words = self._word_bands()
-            if words:
-                return words
+            return self._word_bands()
+        if issue.code == "band-missing" and (words := self._word_lacking(remedy)):
+            return words
         if "rio.write_transform(Affine(10" in remedy and self.kind == "GeoTIFF":
             return self._word_edit_info(remedy)
         flagged = _WRITE_CRS.sub(_write_crs_flag, remedy).replace("with --crs", "by passing --crs")
@@ -147,58 +148,19 @@ class Source:
 
     def _word_bands(self) -> str:
         array = name_band_dim(as_dataarray(self.cube, self.modality), self.modality)
-        names, n_bands = band_names(array), array.sizes["band"]
-        wanted = self.modality.bands
-        if names is None:
-            return self._word_unnamed(n_bands)
-        own = [band_of(name) or name for name in names]
-        places = [own.index(band) for band in wanted if band in own]
-        if len(places) < len(wanted):
-            return self._word_missing(own)
-        chosen = [names[place] for place in places]
-        clear = all(names.count(name) == 1 and "," not in name for name in chosen)
-        flags = "--bands " + (",".join(chosen) if clear else list_pairs(wanted, places))
-        also = ""
-        if self.modality.name == "S2L2A" and "B10" in own:
-            also = " B10 belongs to L1C: if this file is L1C, pass --modality S2L1C instead."
-        return f"Choose the model's bands with {flags}.{also}"
+        return say_bands(band_names(array), array.sizes["band"], self.modality)
 
-    def _word_unnamed(self, n_bands: int) -> str:
-        wanted = self.modality.bands
-        fitting = [
-            f"--modality {name} if they are {', '.join(other.bands)}, in this order"
-            for name, other in MODALITIES.items()
-            if len(other.bands) == n_bands
-        ]
-        if n_bands > len(wanted):
-            fitting.append(
-                "--bands with their names in the order of the file, or with numbers: "
-                f"--bands {list_pairs(wanted, range(len(wanted)))}"
-            )
-        elif "missing_bands" in OPTIONS:
-            fitting.append(
-                "--bands with their names in the order of the file, and --missing-bands mean"
-            )
-        if not fitting:
-            return (
-                "Pass --bands with their names in the order of the file, and --modality with the "
-                f"one that has them: {self.modality.name} needs all of its bands."
-            )
-        return f"Pass {'; or '.join(fitting)}."
-
-    def _word_missing(self, own: list[str]) -> str:
-        words = "If they are there under other names, pass --bands with the right ones in the "
-        words += f"order of the file, {len(own)} of them."
-        present = [band for band in self.modality.bands if band in own]
-        fitting = [
-            name
-            for name, other in MODALITIES.items()
-            if set(other.bands) <= set(own) and name not in ("RGB", self.modality.name)
-        ]
-        words += "".join(f" Or pass --modality {name}." for name in fitting)
-        if present and "missing_bands" in OPTIONS:
-            words += " If they are not, --missing-bands mean goes on without them."
-        return words
+    def _word_lacking(self, remedy: str) -> str:
+        # Bands without values are left out by choosing the others.
+        found = re.search(r"drop_sel\(band=\[(.*?)\]\)", remedy)
+        if found is None or "rolling" in remedy or "fillna" in remedy:
+            return ""
+        lacking = re.findall(r"'(\w+)'", found[1])
+        array = name_band_dim(as_dataarray(self.cube, self.modality), self.modality)
+        rest = [band for band in self.modality.bands if band not in lacking]
+        names = band_names(array) or list(self.modality.bands)
+        flags = choose_flags(names, [band for band in rest if band in read_bands(names)])
+        return f"To go on without, pass {flags} --missing-bands mean."
 
     # --- place ---
 
