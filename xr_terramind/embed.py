@@ -48,10 +48,12 @@ def embed(
     Parameters
     ----------
     cube : xarray.DataArray or xarray.Dataset
-        With dimensions band, y, x and perhaps time in any order, or a Dataset with one variable
-        per band.
+        With dimensions band, y and x in any order, and any others, such as time or sample: each of
+        their entries is an image of its own. Or a Dataset with one variable per band, or with one
+        that holds them; masks and quality layers beside them are left out.
     output : {"grid", "windows", "pooled"}, default "grid"
-        ``"grid"``: one vector per patch of 16 x 16 pixels, ``([time,] feature, y, x)``.
+        ``"grid"``: one vector per patch of 16 x 16 pixels, ``([time,] feature, y, x)``, with
+        whatever else the cube has in front in place of time.
         ``"windows"``: one pooled vector per window. ``"pooled"``: one for the whole extent,
         ``([time,] feature)``.
     {options}

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 # TerraTorch's names, STAC common names, Earth Search's asset keys.
 _ALIASES: dict[str, tuple[str, ...]] = {
     "B1": ("b01", "coastal", "coastalaerosol"),
-    "B2": ("b02", "blue", "b"),
-    "B3": ("b03", "green", "g"),
-    "B4": ("b04", "red", "r"),
+    "B2": ("b02", "blue"),
+    "B3": ("b03", "green"),
+    "B4": ("b04", "red"),
     "B5": ("b05", "rededge1", "rededge071"),
     "B6": ("b06", "rededge2", "rededge075"),
     "B7": ("b07", "rededge3", "rededge078"),
