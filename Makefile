@@ -14,12 +14,12 @@ export UV_SYSTEM_CERTS = 1
 demo: $(READY)
 	$(BIN)/xr-terramind demo
 
-# The developer's loop: all tests that run in one process and without TerraTorch, a file at a time
-# in each of two workers, so that fixtures of a module are made once.
+# The developer's loop: all tests that run in one process and without TerraTorch, but for wide tables
+# of inputs; a file at a time in each of two workers, so that fixtures of a module are made once.
 WITHIN := -n 2 --dist loadfile --ignore tests/outside --ignore tests/parity
 
 check: lint
-	$(BIN)/python -m pytest $(WITHIN)
+	$(BIN)/python -m pytest $(WITHIN) -m "not wide"
 
 # The same tests with the oldest versions that pyproject.toml promises, on the oldest Python: each
 # bound as low as it says, what those ask for as new as it comes, as for a user who upgrades.
@@ -29,7 +29,7 @@ OLDEST := $(LOWEST)/requirements.txt
 # What old versions say of new ones is theirs to mend; that sizes changed, NumPy itself silences.
 .PHONY: check-lowest
 check-lowest: $(LOWEST)/.ready
-	$(LOWEST)/bin/python -m pytest $(WITHIN) -W default::DeprecationWarning \
+	$(LOWEST)/bin/python -m pytest $(WITHIN) -m "not wide" -W default::DeprecationWarning \
 		-W default::PendingDeprecationWarning -W "ignore:numpy.ndarray size changed:RuntimeWarning"
 
 # diffusers, which TerraTorch brings along, is held back: recent ones would lift the bounds of

@@ -26,6 +26,9 @@ from tests.support.cubes import (
 )
 from xr_terramind.cli import app
 
+# Tables of many kinds of input.
+pytestmark = pytest.mark.wide
+
 ESA = [f"B{band[1:]:0>2}" if band != "B8A" else band for band in BANDS]
 EARTH_SEARCH = (
     "coastal blue green red rededge1 rededge2 rededge3 nir nir08 nir09 swir16 swir22".split()

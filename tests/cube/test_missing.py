@@ -14,6 +14,9 @@ from tests.support.cubes import BANDS, QUICK, embed, noise_image, scene
 from xr_terramind.inference import encode
 from xr_terramind.model.modalities import MODALITIES
 
+# Tables of many kinds of input.
+pytestmark = pytest.mark.wide
+
 TEN = [band for band in BANDS if band not in ("B1", "B9")]
 TOLD = pytest.mark.filterwarnings("ignore::xr_terramind.TerraMindWarning")
 

@@ -33,6 +33,7 @@ from xr_terramind.result.coords import make_writable
 from xr_terramind.result.plain import keep_attrs
 
 pytestmark = [
+    pytest.mark.wide,
     # zarr has no settled way to hold text of one length, and bytes, and says so.
     pytest.mark.filterwarnings("ignore:The data type .* does not have a Zarr V3 specification"),
     pytest.mark.filterwarnings("ignore:found an extent of:xr_terramind.TerraMindWarning"),
