@@ -59,8 +59,8 @@ class TerraMindAccessor:
     Parameters
     ----------
     obj : xarray.DataArray or xarray.Dataset
-        A cube with dimensions band, y, x and perhaps time in any order, or a Dataset with one
-        variable per band; or an embedding.
+        A cube with dimensions band, y, x in any order, and any others, whose entries are images of
+        their own; or a Dataset with one variable per band; or an embedding.
     """
 
     def __init__(self, obj: xr.DataArray | xr.Dataset) -> None:

@@ -146,13 +146,14 @@ def test_coordinates_of_float32_degrees_are_accepted():
     ("spoil", "found"),
     [
         (lambda v: np.where(np.arange(v.size) > 9, v + 10, v), "unevenly spaced"),
+        (lambda v: np.where(np.arange(v.size) == 5, v + 3.0, v), "unevenly spaced"),
         (lambda v: v[0] + 10.0 * np.arange(v.size) ** 1.1, "unevenly spaced"),
         (lambda v: np.full_like(v, v[0]), "unevenly spaced"),
         (lambda v: np.where(np.arange(v.size) == 3, np.nan, v), "unevenly spaced"),
         (lambda v: np.where(np.arange(v.size) == v.size - 1, np.inf, v), "unevenly spaced"),
         (lambda v: v.astype(str), "coordinate [xy] of <U"),
     ],
-    ids=["a column lost", "stretched", "constant", "NaN", "infinite", "text"],
+    ids=["a column lost", "a third of a pixel", "stretched", "constant", "NaN", "infinite", "text"],
 )
 @pytest.mark.parametrize("dim", ["y", "x"])
 def test_coordinates_that_make_no_grid_are_refused(dim, spoil, found):
@@ -160,6 +161,12 @@ def test_coordinates_that_make_no_grid_are_refused(dim, spoil, found):
     cube = cube.assign_coords({dim: spoil(cube[dim].values)})
     with pytest.raises(xtm.GridError, match=found):
         embed(cube)
+
+
+def test_coordinates_may_be_rounded_to_a_twentieth_of_a_pixel():
+    rounded = scene().x.values + np.where(np.arange(32) % 2, 0.5, 0.0)  # metres, of 10
+    found = embed(scene().assign_coords(x=rounded))
+    np.testing.assert_array_equal(found, embed(scene()))
 
 
 def test_a_rotated_transform_is_refused():

@@ -243,6 +243,19 @@ def test_cloud_masks_hide_exactly_their_pixels(earth_engine, mask, composite):
     assert_pixels(cube, series if composite is None else COMPOSITES[composite](series))
 
 
+def test_a_score_at_the_limit_is_clear(earth_engine, monkeypatch):
+    # Scores of the local Earth Engine are multiples of 1/64: 0.5 is one of them, 0.6 is none.
+    monkeypatch.setattr("xr_terramind.sources.earth_engine.query.CLEAR_SCORE", 0.5)
+
+    def below_half(cube, scene):
+        score = linked(scene, CLOUD_SCORE_PLUS)
+        return np.True_ if score is None else ~(known(cube, score, ["cs"]) >= 0.5)
+
+    options = {"cloud_mask": "cloud_score_plus", "composite": None, "bands": ["B2"]}
+    cube = open_s2(**options, fill_value=None)
+    assert_pixels(cube, known_series(cube, below_half))
+
+
 def test_l1c_is_masked_by_cloud_score_plus(earth_engine):
     cube = open_s2(collection=S2_TOA, cloud_mask="cloud_score_plus", bands=["B10"], fill_value=None)
     series = known_series(cube, low_score, collection=S2_TOA)

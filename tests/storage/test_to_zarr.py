@@ -296,6 +296,19 @@ def test_the_transform_of_every_second_cell_is_its_own(tmp_path):
     assert transform is None or (transform[0], transform[4]) == (320, -320)
 
 
+def test_the_stored_transform_is_that_of_a_selection(tmp_path):
+    whole = embed(cube())
+    for name, part in {
+        "cut": whole.isel(y=slice(1, None), x=slice(2, None)),
+        "coarser": whole.coarsen(y=2, x=2).mean(keep_attrs=True),
+    }.items():
+        part.terramind.to_zarr(tmp_path / f"{name}.zarr")
+        stored = opened(tmp_path / f"{name}.zarr")
+        step_m = 320 if name == "coarser" else 160
+        west, north = float(part.x[0]) - step_m / 2, float(part.y[0]) + step_m / 2
+        assert stored.rio.transform()[:6] == (step_m, 0, west, 0, -step_m, north)
+
+
 # -- Into whatever store ------------------------------------------------------------------------
 
 
