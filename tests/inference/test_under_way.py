@@ -110,13 +110,15 @@ def test_many_blocks_at_once_share_few_slots(engine):
     assert n_free(engine.slots) == Streams.n_under_way
 
 
-@pytest.mark.parametrize("where", ["gathering", "running"])
+@pytest.mark.parametrize("where", ["choosing", "gathering", "running"])
 @pytest.mark.parametrize("error", [ValueError, RuntimeError, MemoryError])
 def test_what_fails_frees_its_slots(monkeypatch, engine, where, error):
     def fail(*arguments):
         raise error("no luck")
 
-    if where == "gathering":
+    if where == "choosing":
+        monkeypatch.setattr(engine, "batch_size", fail)
+    elif where == "gathering":
         monkeypatch.setattr(encode, "gather_windows", fail)
     else:
         monkeypatch.setattr(engine, "encoder", fail)

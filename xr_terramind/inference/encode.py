@@ -100,8 +100,12 @@ def _encode_batches(
             # While the model runs, gather the next batch; but wait for a slot only while
             # holding none: those who hold one may be waiting as well.
             if left and engine.slots.acquire(blocking=not under_way):
-                # Batches of much the same size: a last one of a window or two would be slow.
-                n_batches = math.ceil(len(left) / engine.batch_size(request))
+                try:
+                    # Batches of much the same size: a last one of a window or two would be slow.
+                    n_batches = math.ceil(len(left) / engine.batch_size(request))
+                except BaseException:
+                    engine.slots.release()  # or the next block would wait for it for ever
+                    raise
                 size = math.ceil(len(left) / n_batches)
                 under_way.append(_SentBatch(engine, pixels, left[:size], request))
                 left = left[size:]
