@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_zeros
+from pyproj import CRS as ProjCRS
 from pyproj import Transformer
 from rasterio.control import GroundControlPoint
 
@@ -188,6 +189,7 @@ SAYS_NORTH = {
     "EPSG coordinate": lambda c: c.assign_coords(epsg=32632),
     "proj:epsg": lambda c: c.assign_coords({"proj:epsg": 32632.0}),
     "proj:code": lambda c: c.assign_attrs({"proj:code": "EPSG:32632"}),
+    "CRS object": lambda c: c.assign_coords(crs=((), np.array(ProjCRS(32632), object))),
     "transform": lambda c: c.rio.write_transform(EDGE),
     "standard name": lambda c: c.assign_coords(
         y=c.y.assign_attrs(standard_name="projection_y_coordinate")
@@ -202,6 +204,15 @@ SAYS_NORTH = {
 @pytest.mark.parametrize("name", SAYS_NORTH)
 def test_what_says_north_turns_the_image(name):
     assert_same_embedding(embed(SAYS_NORTH[name](turned())), embed(cube()))
+
+
+@pytest.mark.parametrize(
+    "crs", [ProjCRS(32632), ProjCRS("+proj=tmerc +lon_0=9 +x_0=500000")], ids=["EPSG", "none"]
+)
+def test_a_crs_object_as_a_coordinate_is_the_crs(crs):
+    bare = cube().drop_vars("spatial_ref").assign_coords(crs=((), np.array(crs, object)))
+    assert "no-crs" not in issues(bare)
+    assert ProjCRS(embed(bare).rio.crs.to_wkt()) == ProjCRS(crs.to_wkt())
 
 
 def test_without_a_georeference_the_first_row_is_the_top():

@@ -172,6 +172,46 @@ def test_odc_stac(tmp_path, chunks):
     assert (assert_embeds(cube, 0).chunks is None) == (chunks is None)
 
 
+# stackstac
+
+
+def stacked(folder: Path, **options: object) -> xr.DataArray:
+    # It asks for pandas 2, and so does not stand in the lock: install it to run these.
+    stackstac = pytest.importorskip("stackstac")
+    items = [item(folder / str(date), date).to_dict() for date in (0, 1)]
+    place = {"epsg": 32632, "resolution": 10, "bounds": tile().rio.bounds()}
+    assets = list(EARTH_SEARCH.values())
+    return stackstac.stack(items, assets=assets, **place, **options)
+
+
+@pytest.mark.parametrize("how", ["digital numbers", "reflectance, multiplied"])
+def test_stackstac(tmp_path, how):
+    numbers = {"rescale": False, "dtype": "float64"} if how == "digital numbers" else {}
+    cube = stacked(tmp_path, xy_coords="center", **numbers)
+    cube = cube if numbers else cube * 10000
+    found = embed(cube)
+    for date in (0, 1):
+        assert_same_embedding(found.isel(time=date), embed(tile(date)))
+    assert found.rio.crs == tile().rio.crs
+    assert_written_back(found, tmp_path)
+
+
+def assert_written_back(embedding: xr.DataArray, folder: Path) -> None:
+    stored = embedding.terramind.to_zarr(folder / "e.zarr")
+    np.testing.assert_array_equal(stored, embedding)
+    embedding.to_netcdf(folder / "e.nc")
+
+
+def test_stackstac_as_it_comes_names_corners_and_is_reflectance(tmp_path):
+    cube = stacked(tmp_path)
+    report = cube.terramind.check()
+    told = {issue.code: issue for issue in report.issues}
+    assert "half a pixel off" in told["place-differs"].message
+    assert told["reflectance-0-1"].fix.scale == 10000
+    moved = cube.assign_coords(x=cube.x + 5, y=cube.y - 5) * 10000
+    assert_same_embedding(embed(moved).isel(time=0), embed(tile()))
+
+
 @odc_warns
 def test_odc_stac_with_two_dates(tmp_path):
     items = [item(tmp_path, date) for date in (0, 1)]

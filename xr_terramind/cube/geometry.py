@@ -284,6 +284,9 @@ def list_image_codes(array: xr.DataArray) -> list[str]:
 
 
 def _read_code(value: Any) -> str | None:
+    if isinstance(value, ProjCRS | CRS):  # as satpy's coordinate crs holds it
+        epsg = value.to_epsg()
+        return f"EPSG:{epsg}" if epsg else value.to_wkt()
     text = str(value).strip().upper().removeprefix("EPSG:").removesuffix(".0")
     if not text.isdigit():
         return None
