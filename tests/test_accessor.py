@@ -110,14 +110,20 @@ def unpacked(cube):
             ["12 bands of S2L2A", "order that is assumed"],
             ".arrange()",
         ),
+        (
+            lambda: scene().drop_sel(band=["B1", "B9"]),
+            ["cube", "10 of the 12 bands of S2L2A"],
+            ".check()",
+        ),
+        (lambda: scene().sel(band=["B4", "B3", "B2"]), ["the 3 bands of RGB"], ".embed()"),
         (lambda: embed(scene()), ["embedding of S2L2A", "tiny", "feature 192"], ".to_zarr()"),
         (lambda: embed(scene(), output="pooled"), ["embedding of S2L2A", "tiny"], ".to_zarr()"),
         (lambda: embed(scene()).terramind.quantize(), ["int8", "tiny"], ".dequantize()"),
         (lambda: embed(scene(64, 64)).terramind.cluster(2), ["cluster", "tiny"], ".to_cog()"),
         (lambda: xr.DataArray(np.zeros(3), dims="x"), ["neither", "x 3"], ".check()"),
     ],
-    ids=["cube", "dataset", "lazy", "radar", "colour", "unnamed", "grid", "pooled", "int8", "map",
-         "neither"],
+    ids=["cube", "dataset", "lazy", "radar", "colour", "unnamed", "ten bands", "three", "grid",
+         "pooled", "int8", "map", "neither"],
 )  # fmt: skip
 def test_an_object_says_what_it_is_and_what_can_be_done(make, says, offers):
     shown = make().terramind

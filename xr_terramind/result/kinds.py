@@ -50,28 +50,39 @@ def _name_cube(obj: xr.DataArray | xr.Dataset) -> Named:
     wanted = modality_of(setting("modality", "S2L2A"))
     # One pixel says as much of bands as all do, and costs nothing where bands have to be stacked.
     pixel = obj.isel({dim: slice(1) for dim, size in obj.sizes.items() if size > _MOST_BANDS})
-    for modality in (wanted, *(other for other in MODALITIES.values() if other != wanted)):
-        assumed = _find_assumed(pixel, modality, lone=modality == wanted)
-        if assumed is not None:
-            order = ", in an order that is assumed" if assumed else ""
-            bands = f"{len(modality.bands)} band{'s' * (len(modality.bands) > 1)} of "
-            title = f"a cube with the {bands}{_name_alike(modality)}{order}, {_name_sizes(obj)}"
-            return Named("cube", title)
-    sizes = _name_sizes(obj)
-    return Named("unknown", f"neither a cube that TerraMind takes nor an embedding, {sizes}")
+    found = {
+        modality: bands
+        for modality in (wanted, *(other for other in MODALITIES.values() if other != wanted))
+        if (bands := _find_bands(pixel, modality, lone=modality == wanted)) is not None
+    }
+    if not found:
+        title = f"neither a cube that TerraMind takes nor an embedding, {_name_sizes(obj)}"
+        return Named("unknown", title)
+    whole = [modality for modality, (n_bands, _) in found.items() if n_bands == len(modality.bands)]
+    # All bands of the modality that is set; else of most bands, and rather whole than in part.
+    best = max(found, key=lambda modality: (found[modality][0], modality in whole))
+    modality = wanted if wanted in whole else best
+    n_bands, assumed = found[modality]
+    of = f"{len(modality.bands)} band{'s' * (len(modality.bands) > 1)} of {_name_alike(modality)}"
+    number = "" if modality in whole else f"{n_bands} of "
+    order = ", in an order that is assumed" if assumed else ""
+    return Named("cube", f"a cube with {number}the {of}{order}, {_name_sizes(obj)}")
 
 
-def _find_assumed(
+def _find_bands(
     pixel: xr.DataArray | xr.Dataset, modality: Modality, *, lone: bool
-) -> bool | None:
-    # Whether the order of bands is assumed; None where they are not those of the modality. A single
-    # image without bands is a DEM only for those who say so.
+) -> tuple[int, bool] | None:
+    # How many bands of the modality are there, and whether their order is assumed; None without
+    # any. A single image without bands is a DEM only for those who say so.
     try:
         array = as_dataarray(pixel, modality)
         array = name_band_dim(add_band_dim(array, modality) if lone else array)
-        return arrange_bands(array, modality, pick=True, lone=lone)[2]
+        _, names, assumed = arrange_bands(
+            array, modality, pick=True, missing_bands="mean", lone=lone
+        )
     except TerraMindError:
         return None
+    return len(names), assumed
 
 
 def _name_alike(modality: Modality) -> str:
